@@ -1,0 +1,419 @@
+//! A checked tree into settings, roles, rules and identity headers.
+//! Takes every fault with it; nothing that is in doubt becomes a rule.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::fault::Faults;
+use super::quantity;
+use super::settings::{Address, Listen, Settings, Upstream};
+use super::tree::{Node, Value};
+use crate::identity::{Claim, FIXED, Identity, PREFIX, Part, Template};
+use crate::policy::pattern::Pattern;
+use crate::policy::table::Table;
+use crate::policy::{Access, Needs, Policy, Rule, Tools};
+use crate::principal::SourceId;
+use crate::principal::roles::{Definition, Roles};
+use crate::request::path::Oddities;
+use crate::scope::{Scope, ScopeId, Universe};
+
+/// The default of `max_body`; MCP calls are a few KiB.
+const MAX_BODY: usize = 64 * 1024;
+/// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
+const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
+
+pub fn settings(tree: &Node, faults: &mut Faults) -> Settings {
+    let upstream = tree.get("upstream").and_then(|node| upstream(node, faults));
+    let listen = tree.get("listen");
+    let mut door = |name: &str, default: Option<u16>| {
+        let said = listen.and_then(|listen| listen.get(name));
+        match said {
+            None => default.map(|port| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)))),
+            Some(node) => address(node, name, faults),
+        }
+    };
+    let listen = Listen {
+        proxy: door("proxy", upstream.is_some().then_some(8080)),
+        ext_authz: door("ext_authz", Some(9191)),
+        forward_auth: door("forward_auth", Some(9192)),
+        admin: door("admin", Some(9190)),
+    };
+    if let (Some(_), None, Some(node)) = (&listen.proxy, tree.get("upstream"), tree.get("listen").and_then(|listen| listen.get("proxy"))) {
+        faults.at(node, "`listen.proxy` has nothing behind it; set `upstream: http://host:port`");
+    }
+    let trusted_proxies = match tree.get("trusted_proxies") {
+        None => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect(),
+        Some(node) => node.items().iter().filter_map(|item| network(item, faults)).collect(),
+    };
+    let telemetry = tree.get("telemetry");
+    let otlp = telemetry.and_then(|node| node.get("otlp"));
+    if let Some(node) = otlp.filter(|node| !node.text().is_some_and(|text| text.starts_with("http://"))) {
+        faults.at(node, format!("`telemetry.otlp` is {}; it is an address such as `http://collector:4317`", node.quoted()));
+    }
+    if let Some(node) = tree.get("reload").and_then(|node| node.get("signal")).filter(|node| !node.is_true()) {
+        faults.at(node, "`reload.signal` is always on; remove the key");
+    }
+    Settings {
+        listen,
+        upstream,
+        trusted_proxies,
+        audit: telemetry.and_then(|node| node.get("audit")).and_then(Node::text) != Some("off"),
+        otlp: otlp.and_then(Node::text).map(str::to_owned),
+        watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
+        drain_timeout: duration(tree.get("drain_timeout"), Duration::from_secs(30)),
+    }
+}
+
+fn upstream(node: &Node, faults: &mut Faults) -> Option<Upstream> {
+    let (url, options) = match node.text() {
+        Some(_) => (node, None),
+        None => match node.get("url") {
+            Some(url) => (url, Some(node)),
+            None => {
+                faults.at(node, "`upstream` has no `url`; it is `http://host:port`");
+                return None;
+            }
+        },
+    };
+    let text = url.text().unwrap_or_default();
+    if ["https://", "h2c://", "unix:"].iter().any(|scheme| text.starts_with(scheme)) {
+        faults.at(url, format!("`upstream` {} has a scheme that is not yet available in this version; it is `http://host:port`", url.quoted()));
+        return None;
+    }
+    let parsed = text.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/').unwrap_or(rest).parse::<http::uri::Authority>().ok());
+    let Some(authority) = parsed.filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty()) else {
+        faults.at(url, format!("`upstream` is {}; it is `http://host:port`, without path, query and user", url.quoted()));
+        return None;
+    };
+    let timeout = |name: &str, default| duration(options.and_then(|node| node.get(name)), Duration::from_secs(default));
+    Some(Upstream {
+        authority: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+        connect_timeout: timeout("connect_timeout", 2),
+        response_timeout: timeout("response_timeout", 60),
+    })
+}
+
+fn duration(node: Option<&Node>, default: Duration) -> Duration {
+    node.and_then(Node::text).and_then(quantity::duration).unwrap_or(default)
+}
+
+fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
+    let text = node.text().unwrap_or_default();
+    if text == "off" {
+        return None;
+    }
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Some(Address::Unix(Path::new(path).to_owned()));
+    }
+    let resolved = text.to_socket_addrs().ok().and_then(|mut list| list.next());
+    if resolved.is_none() {
+        faults.at(node, format!("`listen.{name}` is {}; it is `host:port`, `unix:/path` or `off`", node.quoted()));
+    }
+    resolved.map(Address::Tcp)
+}
+
+fn network(node: &Node, faults: &mut Faults) -> Option<ipnet::IpNet> {
+    let text = node.text().unwrap_or_default();
+    let parsed = text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from));
+    if parsed.is_none() {
+        faults.at(node, format!("`trusted_proxies` has {}; a network is `10.0.0.0/8` or one address", node.quoted()));
+    }
+    parsed
+}
+
+pub fn roles(tree: &Node, faults: &mut Faults) -> Roles {
+    let mut definitions = BTreeMap::new();
+    let mut default = None;
+    let node = tree.get("roles");
+    for (key, value) in node.map(Node::entries).unwrap_or_default() {
+        match (key.text.as_str(), value.text()) {
+            ("default", Some(name)) => default = Some(name),
+            ("default", None) => faults.at(value, "`roles.default` is the name of a role"),
+            (name, _) => {
+                let said = if value.entries().is_empty() { Some(value) } else { value.get("scopes") };
+                let scopes = said.map(Node::items).unwrap_or_default();
+                let scopes = scopes.iter().filter_map(|item| scope(item, &format!("role `{name}`"), faults)).collect();
+                let inherits = value.get("inherits").map(Node::items).unwrap_or_default();
+                let inherits = inherits.iter().filter_map(|item| item.text().map(str::to_owned)).collect();
+                definitions.insert(name.to_owned(), Definition { inherits, scopes });
+            }
+        }
+        if key.text.is_empty() || !key.text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            faults.at_place(
+                key.place,
+                format!("role `{}` has a name that a header cannot carry; use visible ASCII without spaces", key.text.escape_debug()),
+            );
+        }
+    }
+    Roles::new(&definitions, default).unwrap_or_else(|list| {
+        for fault in list {
+            faults.at(node.unwrap_or(tree), fault.to_string());
+        }
+        Roles::default()
+    })
+}
+
+/// Rules from `routes` and `default`. `sources` are the names that a route may speak of.
+pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Faults) -> Policy {
+    let mut compiler = Compiler { universe: Universe::default(), sources, roles };
+    let mut table = Table::default();
+    let mut rules: Vec<Rule> = Vec::new();
+    let routes = tree.get("routes");
+    for (key, value) in routes.map(Node::entries).unwrap_or_default() {
+        let rule = compiler.rule(&key.text, value, faults);
+        let pattern = match Pattern::parse(&key.text) {
+            Ok(pattern) => pattern,
+            Err(fault) => {
+                faults.at_place(key.place, format!("route `{}`: {fault}", key.text.escape_debug()));
+                continue;
+            }
+        };
+        match table.insert(pattern.clone()) {
+            Ok(_) => rules.push(rule),
+            Err(others) => {
+                for other in others {
+                    let name = rules.get(other.0).map_or("", |rule| &rule.name);
+                    let remedy = table.pattern(other).and_then(|known| known.settles(&pattern));
+                    let remedy = remedy.map_or_else(
+                        || "make one of them more specific".to_owned(),
+                        |remedy| format!("add the method to the wider one, or replace one by narrower patterns such as `{remedy}`"),
+                    );
+                    faults.at_place(
+                        key.place,
+                        format!("route `{}` and route `{name}` match the same requests and neither is more specific; {remedy}", key.text),
+                    );
+                }
+            }
+        }
+    }
+    if routes.is_none_or(|routes| routes.entries().is_empty()) && tree.get("default").is_none() {
+        faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
+    }
+    let mut default = match tree.get("default") {
+        None => Rule { name: "".into(), access: Access::Deny, allow_paths: Oddities::default() },
+        Some(node) => compiler.rule("default", node, faults),
+    };
+    if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
+        faults.at(node, "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement");
+    }
+    default.name = "default".into();
+    Policy { table, rules, default, universe: compiler.universe }
+}
+
+struct Compiler<'a> {
+    universe: Universe,
+    sources: &'a [String],
+    roles: &'a Roles,
+}
+
+impl Compiler<'_> {
+    fn rule(&mut self, name: &str, node: &Node, faults: &mut Faults) -> Rule {
+        let what = if name == "default" { "`default`".to_owned() } else { format!("route `{name}`") };
+        let access = match node.text() {
+            Some("public") => Access::Public,
+            Some("deny") => Access::Deny,
+            Some("authenticated") => Access::Needs(Needs::default()),
+            Some(text) if !text.contains(':') && text != "*" => {
+                faults.at(node, format!("{what}: {} is none of `public`, `authenticated`, `deny` and no scope `resource:action`", node.quoted()));
+                Access::Deny
+            }
+            Some(_) => Access::Needs(Needs { all: self.scopes(node, &what, faults), ..Needs::default() }),
+            None if node.entries().is_empty() => Access::Needs(Needs { all: self.listed(node, &what, faults), ..Needs::default() }),
+            None => Access::Needs(self.needs(node, &what, faults)),
+        };
+        let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
+        Rule { name: name.into(), access, allow_paths }
+    }
+
+    fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {
+        let mut list = |compiler: &mut Self, key: &str| match node.get(key) {
+            None => Box::default(),
+            Some(list) => compiler.listed(list, what, faults),
+        };
+        let (all, any) = (list(self, "scopes"), list(self, "any_scopes"));
+        let needs = Needs {
+            all,
+            any,
+            roles: self.roles(node, what, faults),
+            credentials: self.credentials(node, what, faults),
+            tools: self.tools(node, what, faults),
+        };
+        let authenticated = node.get("authenticated");
+        if let Some(said) = authenticated.filter(|said| !said.is_true()) {
+            faults.at(said, format!("{what}: `authenticated: false` would say nothing; write `public` in place of the mapping"));
+        }
+        let asks = ["scopes", "any_scopes", "roles", "credentials", "tools", "authenticated"];
+        if asks.iter().all(|key| node.get(key).is_none()) {
+            faults.at(node, format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true`"));
+        }
+        if let (Some(said), None) = (node.get("max_body"), node.get("tools")) {
+            faults.at(said, format!("{what}: `max_body` bounds what `tools` inspects, and there are none; remove it"));
+        }
+        needs
+    }
+
+    /// A list that must name something: nothing to need would be an open door.
+    fn listed(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Box<[ScopeId]> {
+        if node.items().is_empty() {
+            faults.at(node, format!("{what} has an empty list of scopes; name one, or write `authenticated` or `public`"));
+        }
+        self.scopes(node, what, faults)
+    }
+
+    fn scopes(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Box<[ScopeId]> {
+        node.items().iter().filter_map(|item| scope(item, what, faults)).map(|scope| self.universe.intern(scope)).collect()
+    }
+
+    fn roles(&self, node: &Node, what: &str, faults: &mut Faults) -> Box<[Box<str>]> {
+        let Some(list) = node.get("roles") else { return Box::default() };
+        if list.items().is_empty() {
+            faults.at(list, format!("{what} has an empty list of roles; name one or remove the key"));
+        }
+        for item in list.items().iter().filter(|item| !self.roles.knows(item.text().unwrap_or_default())) {
+            faults.at(item, format!("{what}: role {} is not defined; define it under `roles`", item.quoted()));
+        }
+        list.items().iter().filter_map(Node::text).map(Into::into).collect()
+    }
+
+    fn credentials(&self, node: &Node, what: &str, faults: &mut Faults) -> Box<[SourceId]> {
+        let Some(list) = node.get("credentials") else { return Box::default() };
+        if list.items().is_empty() {
+            faults.at(list, format!("{what} has an empty list of credentials; name one or remove the key"));
+        }
+        let mut ids = Vec::new();
+        for item in list.items() {
+            match self.sources.iter().position(|name| Some(name.as_str()) == item.text()) {
+                Some(index) => ids.push(SourceId(index)),
+                None => faults.at(item, format!("{what}: credential {} is not defined; known are {}", item.quoted(), self.sources.join(", "))),
+            }
+        }
+        ids.into()
+    }
+
+    fn tools(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Option<Tools> {
+        let said = node.get("tools")?;
+        let mut scopes = HashMap::new();
+        for (tool, list) in said.entries() {
+            scopes.insert(tool.text.as_str().into(), self.listed(list, &format!("{what}, tool `{}`", tool.text), faults));
+        }
+        if scopes.is_empty() {
+            faults.at(said, format!("{what} lists no tools, so that every call would be denied; name one"));
+        }
+        let max_body = node.get("max_body").and_then(|size| Some((size, quantity::size(size.text()?)?)));
+        if let Some((size, bytes)) = max_body
+            && !(1..=MAX_MAX_BODY).contains(&bytes)
+        {
+            faults.at(size, format!("{what}: `max_body` is {}; it is from `1B` to `3MiB`", size.quoted()));
+        }
+        Some(Tools { scopes, max_body: max_body.map_or(MAX_BODY, |(_, bytes)| bytes) })
+    }
+}
+
+fn scope(node: &Node, what: &str, faults: &mut Faults) -> Option<Scope> {
+    match Scope::parse(node.text().unwrap_or_default()) {
+        Ok(scope) => Some(scope),
+        Err(fault) => {
+            faults.at(node, format!("{what}: scope {} {fault}", node.quoted()));
+            None
+        }
+    }
+}
+
+fn oddities(node: &Node, what: &str, faults: &mut Faults) -> Oddities {
+    let mut allowed = Oddities::default();
+    for item in node.items() {
+        match item.text() {
+            Some("encoded_slash") => allowed.encoded_slash = true,
+            Some("semicolon") => allowed.semicolon = true,
+            Some("empty_segment") => allowed.empty_segment = true,
+            _ => faults.at(item, format!("{what}: `allow_paths` has {}; known are `encoded_slash`, `semicolon`, `empty_segment`", item.quoted())),
+        }
+    }
+    allowed
+}
+
+/// Names that carry framing, routing or the hop itself (RFC 9110 §7.6.1); the gate does not set them for anybody.
+const NOT_IDENTITY: [&str; 12] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "cookie",
+];
+
+pub fn identity(tree: &Node, faults: &mut Faults) -> Identity {
+    let mut headers: Vec<(Box<str>, Template)> = Vec::new();
+    let said = tree.get("forward").and_then(|forward| forward.get("headers"));
+    for (key, value) in said.map(Node::entries).unwrap_or_default() {
+        let name = key.text.to_ascii_lowercase();
+        let plain = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('_');
+        if !plain || NOT_IDENTITY.contains(&name.as_str()) {
+            faults.at_place(
+                key.place,
+                format!(
+                    "`forward.headers` has `{}`, which cannot carry an identity; use a name of your own such as `x-user-id`",
+                    key.text.escape_debug()
+                ),
+            );
+        } else if FIXED.contains(&name.as_str()) || name.starts_with(PREFIX) {
+            faults.at_place(key.place, format!("`forward.headers` has `{name}`, and `{PREFIX}…` is Scopegate's own; use another name"));
+        }
+        if headers.iter().any(|(known, _)| **known == *name) {
+            faults.at_place(key.place, format!("`forward.headers` has `{name}` twice; header names have no case"));
+        }
+        if let Some(template) = template(value, &name, faults) {
+            headers.push((name.into_boxed_str(), template));
+        }
+    }
+    Identity::new(headers)
+}
+
+fn template(node: &Node, header: &str, faults: &mut Faults) -> Option<Template> {
+    let mut rest = node.text()?;
+    let mut parts = Vec::new();
+    if rest.is_empty() || !rest.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        faults.at(
+            node,
+            format!("`forward.headers.{header}` is {}; a header's value is visible ASCII, with claims as `{{{{auth.id}}}}`", node.quoted()),
+        );
+        return None;
+    }
+    while let Some((before, from)) = rest.split_once("{{") {
+        let claim = from.split_once("}}").and_then(|(inside, after)| Some((Claim::parse(inside.trim().strip_prefix("auth.")?)?, after)));
+        let Some((claim, after)) = claim else {
+            faults.at(
+                node,
+                format!(
+                    "`forward.headers.{header}` is {}; known are `{{{{auth.id}}}}`, `sub`, `credential`, `scopes`, `tenant`, `role`, `roles`",
+                    node.quoted()
+                ),
+            );
+            return None;
+        };
+        if !before.is_empty() {
+            parts.push(Part::Literal(before.into()));
+        }
+        parts.push(Part::Claim(claim));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Literal(rest.into()));
+    }
+    Some(Template(parts))
+}
+
+/// Whether the tree says anything at all.
+pub fn is_empty(tree: &Node) -> bool {
+    matches!(tree.value, Value::Null)
+}

@@ -1,0 +1,123 @@
+//! A configuration file and all that it names into everything that a gate needs, or every fault of it.
+//! Reads files; decides nothing and swaps nothing.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::fault::Faults;
+use super::settings::Settings;
+use super::shape::{self, FILE};
+use super::tree::{self, Node};
+use super::{compile, credentials, variables};
+use crate::credential::digest::TagKey;
+use crate::identity::Identity;
+use crate::policy::Policy;
+use crate::principal::Sources;
+
+/// Largest configuration file; ten thousand routes take one.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// The environment, asked by name.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Input {
+    File(PathBuf),
+    /// A text of the program's own, with the name to report.
+    Text {
+        name: &'static str,
+        text: String,
+    },
+}
+
+/// All that one reading gave.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub policy: Policy,
+    pub sources: Sources,
+    pub identity: Identity,
+    pub warnings: Vec<String>,
+    /// Every file that was read, to be watched.
+    pub files: Vec<PathBuf>,
+    pub development: bool,
+}
+
+impl Input {
+    fn name(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Text { name, .. } => Path::new(name),
+        }
+    }
+
+    fn read(&self) -> Result<String, String> {
+        let path = match self {
+            Self::Text { text, .. } => return Ok(text.clone()),
+            Self::File(path) => path,
+        };
+        let meta = std::fs::metadata(path).map_err(|error| format!("configuration cannot be read: {error}"))?;
+        if meta.is_dir() {
+            return Err("configuration is a directory; name a file".into());
+        }
+        if meta.len() > MAX_FILE {
+            return Err("configuration is larger than 16 MiB; name the right file".into());
+        }
+        let bytes = std::fs::read(path).map_err(|error| format!("configuration cannot be read: {error}"))?;
+        String::from_utf8(bytes).map_err(|_| "configuration is not UTF-8; save it as UTF-8".into())
+    }
+}
+
+/// Reads and compiles. The key is the process's own and outlives the reading.
+pub fn load(input: &Input, env: Env<'_>, key: &TagKey) -> Result<Loaded, Faults> {
+    let mut faults = Faults::of(input.name());
+    let tree = tree(input, env, &mut faults)?;
+    let base = input.name().parent().unwrap_or(Path::new("")).to_owned();
+    let settings = compile::settings(&tree, &mut faults);
+    let roles = compile::roles(&tree, &mut faults);
+    let plans = credentials::plan(&tree, &base, env, &mut faults);
+    let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
+    let policy = compile::policy(&tree, &names, &roles, &mut faults);
+    let identity = compile::identity(&tree, &mut faults);
+    let mut files = credentials::files(&plans);
+    if let Input::File(path) = input {
+        files.push(path.clone());
+    }
+    let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
+    let mut warnings = Vec::new();
+    let sources = credentials::read(plans, (key, &policy.universe, roles), strict, (&mut warnings, &mut faults));
+    faults.into_result()?;
+    Ok(Loaded { settings, policy, sources, identity, warnings, files, development: credentials::is_development(env) })
+}
+
+fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults> {
+    let stop = |faults: &mut Faults| Err(std::mem::take(faults));
+    let text = match input.read() {
+        Ok(text) => text,
+        Err(message) => {
+            faults.whole(message);
+            return stop(faults);
+        }
+    };
+    let mut tree = match tree::parse(&text) {
+        Ok(tree) => tree,
+        Err((message, place)) => {
+            faults.at_place(place, format!("configuration is not YAML or JSON: {message}"));
+            return stop(faults);
+        }
+    };
+    if compile::is_empty(&tree) {
+        faults.whole("configuration is empty; `scopegate init --upstream URL` writes a first one");
+        return stop(faults);
+    }
+    variables::substitute(&mut tree, env, faults);
+    shape::check(&tree, &FILE, "", faults);
+    Ok(tree)
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name().display().fmt(out)
+    }
+}

@@ -1,0 +1,17 @@
+//! The operator's file into settings, rules and sources; every fault of it at once, each with its place.
+//! What was said (a tree) and what it means (the types of the other rooms) meet in this room only.
+
+pub mod compile;
+pub mod credentials;
+pub mod fault;
+pub mod load;
+pub mod quantity;
+pub mod settings;
+pub mod shape;
+pub mod tokens;
+pub mod tree;
+pub mod variables;
+
+pub use fault::{Fault, Faults};
+pub use load::{Input, Loaded, load};
+pub use settings::{Address, Settings};

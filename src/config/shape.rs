@@ -1,0 +1,300 @@
+//! The keys of the configuration, once: what is known, of which shape, with which default. The file is checked against this table,
+//! `scopegate schema` prints it, and a test holds the README to it.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::fault::Faults;
+use super::quantity;
+use super::tree::{Node, Value};
+
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub doc: &'static str,
+}
+
+#[derive(Debug)]
+pub enum Shape {
+    Text,
+    Bool,
+    Duration,
+    Size,
+    /// One text or a list of them.
+    Texts,
+    Object(&'static [Key]),
+    /// Any key; the text says what a key is.
+    Map(&'static Self, &'static str),
+    /// By the kind of the value: text, list or mapping.
+    Either(&'static [Self]),
+    /// What may be said, and what the contract knows beside it.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// Known to the contract, not to this version.
+    Later,
+}
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, shape, doc }
+}
+
+const fn later(name: &'static str) -> Key {
+    Key { name, shape: Shape::Later, doc: "not yet available" }
+}
+
+pub static FILE: Shape = Shape::Object(&[
+    key(
+        "upstream",
+        Shape::Either(&[Shape::Text, Shape::Object(UPSTREAM)]),
+        "the service behind the proxy door, `http://host:port`; without it that door is off",
+    ),
+    key("listen", Shape::Object(LISTEN), "addresses of the doors, `host:port` or `unix:/path`; `off` closes one"),
+    key("trusted_proxies", Shape::Texts, "networks whose X-Forwarded-* and forward-auth headers are believed; default `[127.0.0.0/8, \"::1/128\"]`"),
+    key("credentials", Shape::Map(&Shape::Object(CREDENTIAL), "a name of your choice"), "where scopes come from; the order is the order of trial"),
+    key(
+        "roles",
+        Shape::Map(&Shape::Either(&[Shape::Text, Shape::Texts, Shape::Object(ROLE)]), "a role"),
+        "role to scopes; `default: NAME` is the role of a principal that has none",
+    ),
+    key(
+        "routes",
+        Shape::Map(&Shape::Either(&[Shape::Text, Shape::Texts, Shape::Object(ROUTE)]), "a pattern, `[METHOD ][HOST]/path/{name}/{rest...}`"),
+        "pattern to requirement: `public`, `authenticated`, `deny`, a scope, a list of scopes, or the keys of a route",
+    ),
+    key("default", Shape::Either(&[Shape::Text, Shape::Texts, Shape::Object(ROUTE)]), "the requirement where no pattern matches; default `deny`"),
+    key("forward", Shape::Object(FORWARD), "what the upstream is told"),
+    key("telemetry", Shape::Object(TELEMETRY), "where audit lines and traces go"),
+    key("reload", Shape::Object(RELOAD), "what starts a reload beside SIGHUP and `POST /reload`"),
+    key("strict_file_modes", Shape::Bool, "a token file that other users may read is a fault; default `false`, a warning"),
+    key("drain_timeout", Shape::Duration, "how long requests in flight may go on after SIGTERM; default `30s`"),
+    later("tls"),
+    later("egress"),
+    later("store"),
+    later("store_keys"),
+    later("management"),
+    later("limits"),
+    later("cors"),
+    later("backstage"),
+]);
+
+const UPSTREAM: &[Key] = &[
+    key("url", Shape::Text, "`http://host:port`"),
+    key("connect_timeout", Shape::Duration, "default `2s`"),
+    key("response_timeout", Shape::Duration, "to the response head, streams are not cut; default `60s`"),
+];
+
+const LISTEN: &[Key] = &[
+    key("proxy", Shape::Text, "reverse proxy; default `127.0.0.1:8080` where there is an upstream"),
+    key("ext_authz", Shape::Text, "Envoy's gRPC external authorization; default `127.0.0.1:9191`"),
+    key("forward_auth", Shape::Text, "nginx, Traefik, Caddy and Envoy over HTTP; default `127.0.0.1:9192`"),
+    key("admin", Shape::Text, "health, metrics, reload, explain; default `127.0.0.1:9190`"),
+];
+
+const CREDENTIAL: &[Key] = &[
+    key(
+        "kind",
+        Shape::Choice(&["static"], &["api_key", "jwt", "firebase", "backstage", "webhook", "mtls", "introspection"]),
+        "`static`: the entries of a token file",
+    ),
+    key("file", Shape::Text, "the token file, relative to this file"),
+    key("from", Shape::Texts, "places in order: `bearer`, `header:NAME`; default `bearer`"),
+    key("forward", Shape::Bool, "whether the upstream still sees the credential; default `false`"),
+    key("max_size", Shape::Size, "largest token file that is read; default `95MiB`"),
+    later("algorithms"),
+    later("audiences"),
+    later("cache"),
+    later("claims"),
+    later("client_id"),
+    later("client_secret"),
+    later("format"),
+    later("header"),
+    later("identities"),
+    later("issuer"),
+    later("issuer_url"),
+    later("jwks_file"),
+    later("jwks_url"),
+    later("keys"),
+    later("keys_url"),
+    later("leeway"),
+    later("max_lifetime"),
+    later("profile"),
+    later("project_id"),
+    later("public_key_file"),
+    later("scopes"),
+    later("secret"),
+    later("secret_base64"),
+    later("secret_file"),
+    later("token"),
+    later("token_file"),
+    later("typ"),
+    later("url"),
+];
+
+const ROLE: &[Key] = &[key("inherits", Shape::Texts, "roles whose scopes are added"), key("scopes", Shape::Texts, "scopes that the role grants")];
+
+const ROUTE: &[Key] = &[
+    key("scopes", Shape::Texts, "all of these"),
+    key("any_scopes", Shape::Texts, "one of these"),
+    key("credentials", Shape::Texts, "only these sources"),
+    key("roles", Shape::Texts, "one of these"),
+    key("authenticated", Shape::Bool, "`true`: any caller"),
+    key("tools", Shape::Map(&Shape::Texts, "a tool"), "JSON-RPC `tools/call`: `params.name` to the scopes that it needs"),
+    key("max_body", Shape::Size, "longest body that `tools` inspects; default `64KiB`"),
+    key("allow_paths", Shape::Texts, "`encoded_slash`, `semicolon`, `empty_segment`: what paths of this route may contain"),
+    later("mfa"),
+    later("rate_limit"),
+    later("preflight"),
+    later("websocket"),
+    later("query_credentials"),
+    later("mode"),
+];
+
+const FORWARD: &[Key] = &[
+    key(
+        "headers",
+        Shape::Map(&Shape::Text, "a header"),
+        "header to template: `{{auth.id}}`, `sub`, `credential`, `scopes`, `tenant`, `role`, `roles`",
+    ),
+    later("assertion"),
+];
+
+const TELEMETRY: &[Key] = &[
+    key("audit", Shape::Choice(&["stdout", "off"], &[]), "one JSON line a decision; default `stdout`"),
+    key("otlp", Shape::Text, "traces over OTLP/gRPC, `http://collector:4317`"),
+];
+
+const RELOAD: &[Key] = &[
+    key("signal", Shape::Bool, "SIGHUP; always on, `false` is refused"),
+    key("watch", Shape::Bool, "a change on disk, Kubernetes' `..data` links included; default `true`"),
+];
+
+/// Reports whatever of the tree is unknown, doubled or of another shape. What passes can be read without asking again.
+pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
+    match (shape, &node.value) {
+        (Shape::Text, Value::Text(_)) | (Shape::Bool, Value::Bool(_)) => {}
+        (Shape::Texts, Value::Text(_)) => {}
+        (Shape::Texts, Value::List(items)) => items.iter().for_each(|item| check(item, &Shape::Text, what, faults)),
+        (Shape::Duration, Value::Text(text)) if quantity::duration(text).is_some() => {}
+        (Shape::Size, Value::Text(text)) if quantity::size(text).is_some() => {}
+        (Shape::Choice(choices, _), Value::Text(text)) if choices.contains(&text.as_str()) => {}
+        (Shape::Choice(_, later), Value::Text(text)) if later.contains(&text.as_str()) => {
+            faults.at(node, format!("`{what}: {text}` is not yet available in this version; {}", describe(shape)));
+        }
+        (Shape::Object(keys), Value::Map(entries)) => {
+            doubled(node, what, faults);
+            for (said, value) in entries {
+                let name = if what.is_empty() { said.text.clone() } else { format!("{what}.{}", said.text) };
+                match keys.iter().find(|known| known.name == said.text) {
+                    Some(Key { shape: Shape::Later, .. }) => {
+                        faults.at_place(said.place, format!("key `{name}` is not yet available in this version; remove it"))
+                    }
+                    Some(known) => check(value, &known.shape, &name, faults),
+                    None => faults.at_place(said.place, format!("key `{name}` is unknown; {}", nearest(&said.text, keys))),
+                }
+            }
+        }
+        (Shape::Map(inner, _), Value::Map(entries)) => {
+            doubled(node, what, faults);
+            entries.iter().for_each(|(said, value)| check(value, inner, &format!("{what}.{}", said.text), faults));
+        }
+        (Shape::Either(shapes), _) => match shapes.iter().find(|shape| accepts(shape, &node.value)) {
+            Some(shape) => check(node, shape, what, faults),
+            None => faults.at(node, format!("`{what}` is {}; it is {}", node.quoted(), shapes.iter().map(describe).collect::<Vec<_>>().join(" or "))),
+        },
+        _ => faults.at(node, format!("`{what}` is {}; it is {}", node.quoted(), describe(shape))),
+    }
+}
+
+fn accepts(shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (Shape::Text, Value::Text(_)) | (Shape::Texts, Value::Text(_) | Value::List(_)) | (Shape::Object(_) | Shape::Map(..), Value::Map(_)) => true,
+        _ => false,
+    }
+}
+
+fn doubled(node: &Node, what: &str, faults: &mut Faults) {
+    for (index, (said, _)) in node.entries().iter().enumerate() {
+        if let Some((first, _)) = node.entries().iter().take(index).find(|(other, _)| other.text == said.text) {
+            let inside = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
+            faults.at_place(said.place, format!("key `{}` stands twice{inside}, first in line {}; keep one", said.text, first.place.0));
+        }
+    }
+}
+
+fn describe(shape: &Shape) -> String {
+    match shape {
+        Shape::Text => "a text (quote it if it looks like a number)".into(),
+        Shape::Bool => "`true` or `false`".into(),
+        Shape::Duration => "a duration such as `500ms`, `2s`, `5m` or `1h`".into(),
+        Shape::Size => "a size such as `64KiB` or `1MiB`".into(),
+        Shape::Texts => "a text or a list of texts".into(),
+        Shape::Object(keys) => format!("a mapping with {}", names(keys)),
+        Shape::Map(_, what) => format!("a mapping from {what}"),
+        Shape::Either(shapes) => shapes.iter().map(describe).collect::<Vec<_>>().join(" or "),
+        Shape::Choice(choices, _) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
+        Shape::Later => "not yet available".into(),
+    }
+}
+
+fn names(keys: &[Key]) -> String {
+    let known = keys.iter().filter(|key| !matches!(key.shape, Shape::Later));
+    known.map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The known key that differs least, else all of them.
+fn nearest(said: &str, keys: &[Key]) -> String {
+    let close = keys.iter().filter(|key| !matches!(key.shape, Shape::Later)).map(|key| (distance(said, key.name), key.name)).min();
+    match close {
+        Some((steps, name)) if steps <= 2 => format!("did you mean `{name}`?"),
+        _ => format!("known are {}", names(keys)),
+    }
+}
+
+/// Levenshtein's.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, left) in one.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((right, keep), above) in two.iter().zip(&row).zip(row.iter().skip(1)) {
+            let best = (above + 1).min(next.last().map_or(usize::MAX, |last| last + 1)).min(keep + usize::from(left != *right));
+            next.push(best);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// JSON Schema, draft 2020-12.
+pub fn schema() -> Json {
+    let mut schema = json_of(&FILE);
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+        object.insert("title".into(), json!("Scopegate configuration"));
+    }
+    schema
+}
+
+fn json_of(shape: &Shape) -> Json {
+    match shape {
+        Shape::Text => json!({"type": "string"}),
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Duration => json!({"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d)|.*(\\$\\{|\\{\\{env\\.).*)$"}),
+        Shape::Size => json!({"type": "string", "pattern": "^([0-9]+(B|KB|KiB|MB|MiB)|.*(\\$\\{|\\{\\{env\\.).*)$"}),
+        Shape::Texts => json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+        Shape::Choice(choices, _) => json!({"enum": choices}),
+        Shape::Map(inner, what) => json!({"type": "object", "description": what, "additionalProperties": json_of(inner)}),
+        Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(json_of).collect::<Vec<_>>()}),
+        Shape::Later => json!(false),
+        Shape::Object(keys) => {
+            let mut properties = Map::new();
+            for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Later)) {
+                let mut property = json_of(&key.shape);
+                if let Some(object) = property.as_object_mut() {
+                    object.insert("description".into(), json!(key.doc));
+                }
+                properties.insert(key.name.into(), property);
+            }
+            json!({"type": "object", "properties": properties, "additionalProperties": false})
+        }
+    }
+}

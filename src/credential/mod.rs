@@ -1,0 +1,135 @@
+//! Where a request may carry a credential, and what it presents there.
+//! Proves nothing: a presented token is only bytes of a plausible shape.
+
+pub mod digest;
+
+use crate::request::{Headers, RequestView, Values};
+
+/// Longest token that is looked at; beyond it nothing is hashed. Twice the 8 KiB that servers allow a whole header line.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// A place that is read for credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `Authorization: Bearer …` (RFC 6750 §2.1).
+    Bearer,
+    /// The whole value of a header, named in lower case.
+    Header(Box<str>),
+}
+
+/// What a place holds in one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'a> {
+    Nothing,
+    Token(&'a str),
+    /// Something is there, and it cannot be a token.
+    Malformed,
+    /// More than one value: RFC 6750 §3.1 `invalid_request`.
+    Ambiguous,
+}
+
+impl Place {
+    pub fn read<'a, H: Headers>(&self, view: &RequestView<'a, H>) -> Presented<'a> {
+        match self {
+            Self::Bearer => bearer(view.headers.get("authorization")),
+            Self::Header(name) => match view.headers.get(name) {
+                Values::None => Presented::Nothing,
+                Values::One(value) => token(trim(value)),
+                Values::Many => Presented::Ambiguous,
+            },
+        }
+    }
+
+    /// The header that carries this place's credential.
+    pub fn header(&self) -> &str {
+        match self {
+            Self::Bearer => "authorization",
+            Self::Header(name) => name,
+        }
+    }
+}
+
+/// The scheme is compared without case (RFC 9110 §11.1) and one or more spaces follow it; another scheme presents nothing here.
+/// A comma is what is left of two joined lines, and no token has one.
+pub fn bearer(values: Values<'_>) -> Presented<'_> {
+    let value = match values {
+        Values::None => return Presented::Nothing,
+        Values::Many => return Presented::Ambiguous,
+        Values::One(value) => trim(value),
+    };
+    if memchr::memchr(b',', value).is_some() {
+        return Presented::Ambiguous;
+    }
+    match value.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer") => match rest.first() {
+            None | Some(b'\t') => Presented::Malformed,
+            Some(b' ') => token(skip_spaces(rest)),
+            Some(_) => Presented::Nothing,
+        },
+        _ => Presented::Nothing,
+    }
+}
+
+/// One word of visible ASCII. Stricter alphabets (RFC 6750's `b64token`) are left to the look-up: what is not known is refused there.
+fn token(value: &[u8]) -> Presented<'_> {
+    if value.is_empty() || value.len() > MAX_TOKEN || !value.iter().all(u8::is_ascii_graphic) {
+        return Presented::Malformed;
+    }
+    str::from_utf8(value).map_or(Presented::Malformed, Presented::Token)
+}
+
+fn skip_spaces(mut value: &[u8]) -> &[u8] {
+    while let Some(rest) = value.strip_prefix(b" ") {
+        value = rest;
+    }
+    value
+}
+
+/// Without the optional white space that RFC 9110 §5.5 puts around a field value.
+fn trim(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Token(_) => "Token(…)",
+            Self::Malformed => "Malformed",
+            Self::Ambiguous => "Ambiguous",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_values_are_read_as_rfc_9110_says() {
+        let read = |value: &'static str| bearer(Values::One(value.as_bytes()));
+        assert_eq!(read("Bearer abc"), Presented::Token("abc"));
+        assert_eq!(read("bEaReR abc"), Presented::Token("abc"));
+        assert_eq!(read("Bearer   abc "), Presented::Token("abc"));
+        for nothing in ["", "Basic dXNlcjpwdw==", "Bearerabc", "Bear", "DPoP abc", "Token abc"] {
+            assert_eq!(read(nothing), Presented::Nothing, "{nothing:?}");
+        }
+        for malformed in ["Bearer", "Bearer ", "Bearer\tabc", "Bearer a b", "Bearer a\tb", "Bearer caf\u{e9}", "Bearer a\0"] {
+            assert_eq!(read(malformed), Presented::Malformed, "{malformed:?}");
+        }
+        for ambiguous in ["Bearer a,Bearer b", "Basic x, Bearer a", "Bearer a,"] {
+            assert_eq!(read(ambiguous), Presented::Ambiguous, "{ambiguous:?}");
+        }
+        assert_eq!(bearer(Values::Many), Presented::Ambiguous);
+        let long = format!("Bearer {}", "a".repeat(MAX_TOKEN + 1));
+        assert_eq!(bearer(Values::One(long.as_bytes())), Presented::Malformed);
+    }
+
+    #[test]
+    fn a_presented_token_has_no_printable_form() {
+        assert_eq!(format!("{:?}", Presented::Token("bsp_secret")), "Token(…)");
+    }
+}

@@ -1,0 +1,184 @@
+//! What the upstream is told of the caller, and which headers of the client's are therefore the gate's own.
+//! Never lets a client's copy stand: an absent value removes the header, in every spelling.
+
+use std::borrow::Cow;
+
+use crate::principal::Caller;
+
+/// The headers that every allow sets or removes, in this order.
+pub const FIXED: [&str; 5] = ["x-scopegate-id", "x-scopegate-credential", "x-scopegate-scopes", "x-scopegate-tenant", "x-scopegate-roles"];
+
+/// Removed wherever a client sends them: a claim of identity that some upstream might believe, and method overrides,
+/// which would undo a decision that was made on the method.
+pub const REMOVED: [&str; 4] = ["x-forwarded-client-cert", "x-http-method-override", "x-http-method", "x-method-override"];
+
+/// The prefix that belongs to the gate, in requests and in answers.
+pub const PREFIX: &str = "x-scopegate-";
+
+const TENANT: &str = "x-tenant-id";
+
+/// A value that the gate knows of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Id,
+    Credential,
+    Scopes,
+    Tenant,
+    Role,
+    Roles,
+}
+
+impl Claim {
+    /// The name behind `auth.`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "id" | "sub" => Self::Id,
+            "credential" => Self::Credential,
+            "scopes" => Self::Scopes,
+            "tenant" => Self::Tenant,
+            "role" => Self::Role,
+            "roles" => Self::Roles,
+            _ => return None,
+        })
+    }
+
+    fn of<'s>(self, caller: &Caller<'s>) -> Option<&'s str> {
+        let text = match self {
+            Self::Id => caller.id,
+            Self::Credential => caller.credential,
+            Self::Scopes => caller.scopes.joined(),
+            Self::Tenant => caller.tenant?,
+            Self::Role => caller.roles.first(),
+            Self::Roles => caller.roles.joined(),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// A header's value: literals and claims, all of which must be present.
+#[derive(Clone, Debug, Default)]
+pub struct Template(pub Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Literal(Box<str>),
+    Claim(Claim),
+}
+
+/// Every header that tells the upstream who calls.
+#[derive(Debug)]
+pub struct Identity {
+    headers: Vec<(Box<str>, Template)>,
+    /// Names that are the gate's though no prefix says so.
+    own: Vec<Box<str>>,
+}
+
+impl Identity {
+    pub fn new(forward: Vec<(Box<str>, Template)>) -> Self {
+        let claims = [Claim::Id, Claim::Credential, Claim::Scopes, Claim::Tenant, Claim::Roles];
+        let fixed = FIXED.iter().zip(claims).map(|(name, claim)| (Box::from(*name), Template(vec![Part::Claim(claim)])));
+        let own = forward.iter().map(|(name, _)| name.clone()).chain(REMOVED.map(Box::from)).collect();
+        Self { headers: fixed.chain(forward).collect(), own }
+    }
+
+    /// Every identity header with its value for this caller; `None` removes it.
+    pub fn headers<'a>(&'a self, caller: Option<&'a Caller<'_>>) -> impl Iterator<Item = (&'a str, Option<Cow<'a, str>>)> {
+        self.headers.iter().map(move |(name, template)| (&**name, caller.and_then(|caller| template.value(caller))))
+    }
+
+    /// The names that are removed from a request whoever calls.
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        REMOVED.into_iter()
+    }
+
+    /// Whether a header that a client sent is the gate's own, in whatever mix of case, dashes and underscores.
+    /// `x-tenant-id` stays where it says what the credential says.
+    pub fn owns(&self, name: &str, value: &[u8], caller: Option<&Caller<'_>>) -> bool {
+        // Every name in question but those of `forward.headers` starts with `x`; most headers do not.
+        let is_x = matches!(name.as_bytes().first(), Some(b'x' | b'X'));
+        if is_x && (folded_starts_with(name, PREFIX) || REMOVED.iter().any(|own| folded_eq(name, own))) {
+            return true;
+        }
+        if is_x && folded_eq(name, TENANT) {
+            let tenant = caller.and_then(|caller| caller.tenant);
+            return name.contains('_') || tenant.is_none_or(|tenant| tenant.as_bytes() != value);
+        }
+        self.own.len() > REMOVED.len() && self.own.iter().any(|own| folded_eq(name, own))
+    }
+}
+
+impl Template {
+    fn value<'s>(&self, caller: &Caller<'s>) -> Option<Cow<'s, str>> {
+        if let [Part::Claim(claim)] = self.0.as_slice() {
+            return claim.of(caller).map(header_safe);
+        }
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Claim(claim) => text.push_str(&header_safe(claim.of(caller)?)),
+            }
+        }
+        Some(Cow::Owned(text))
+    }
+}
+
+/// Visible ASCII and space stand for themselves; anything else, and then `%` too, is percent-encoded (RFC 3986 §2.1).
+fn header_safe(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~');
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if plain(byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn folded_eq(name: &str, own: &str) -> bool {
+    name.len() == own.len() && folded_starts_with(name, own)
+}
+
+/// Lower case, `_` as `-`: how CGI and its heirs confuse header names.
+fn folded_starts_with(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.bytes().zip(prefix.bytes()).all(|(said, own)| said.to_ascii_lowercase() == own || (said == b'_' && own == b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_an_own_header_is_owned() {
+        let identity = Identity::new(vec![("user-id".into(), Template::default())]);
+        for own in [
+            "x-scopegate-id",
+            "X_Scopegate_Id",
+            "x-scopegate_anything",
+            "X-Forwarded-Client-Cert",
+            "user_id",
+            "User-Id",
+            "X-HTTP-Method-Override",
+            "x_tenant_id",
+            "x-tenant-id",
+        ] {
+            assert!(identity.owns(own, b"v", None), "{own}");
+        }
+        for other in ["x-scopegate", "x-scope", "user-ids", "userid", "x-request-id", "authorization", "x"] {
+            assert!(!identity.owns(other, b"v", None), "{other}");
+        }
+    }
+
+    #[test]
+    fn values_that_a_header_cannot_carry_are_percent_encoded() {
+        assert_eq!(header_safe("a b"), "a b");
+        assert_eq!(header_safe("50%"), "50%");
+        assert_eq!(header_safe("caf\u{e9}\r\n%"), "caf%C3%A9%0D%0A%25");
+    }
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("README.md")]
+
+pub mod config;
+pub mod credential;
+pub mod identity;
+pub mod policy;
+pub mod principal;
+pub mod request;
+pub mod scope;
+
+/// Envoy's external authorization, v3, as far as Scopegate speaks it.
+#[allow(missing_debug_implementations, clippy::all, clippy::wildcard_enum_match_arm, unused_qualifications, reason = "generated")]
+pub mod proto {
+    tonic::include_proto!("envoy.service.auth.v3");
+}

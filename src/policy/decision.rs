@@ -1,0 +1,238 @@
+//! What was decided, and the answer that every door gives for it: status, body, challenge, reason.
+//! Says to a caller no more than the contract's table; the cause of a refused credential stays inside.
+
+use std::borrow::Cow;
+
+use super::judge::Allowed;
+use super::rule::Rule;
+use crate::principal::{Caller, Cause};
+
+/// One decision. Built by the judge, or by a door that cannot even ask.
+#[derive(Debug)]
+pub struct Decision<'s> {
+    pub outcome: Outcome,
+    /// `None` where the request has no canonical reading.
+    pub rule: Option<&'s Rule>,
+    pub caller: Option<Caller<'s>>,
+    /// Who a refused credential would have been, and why it was refused.
+    pub refused: Option<(Cause, Option<&'s str>)>,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Allow(Allowed),
+    Deny(Denial),
+    /// The answer depends on the first `limit` bytes of the body: ask again with them.
+    Inspect {
+        limit: usize,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    pub reason: Reason,
+    /// Space-delimited, for [`Reason::InsufficientScope`].
+    pub missing: Option<Missing>,
+}
+
+/// Scopes that the caller lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    All(String),
+    AnyOf(String),
+}
+
+impl Missing {
+    pub fn scopes(&self) -> &str {
+        match self {
+            Self::All(scopes) | Self::AnyOf(scopes) => scopes,
+        }
+    }
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self { reason, missing: None }
+    }
+}
+
+impl<'s> Decision<'s> {
+    /// A refusal that no rule was asked about.
+    pub fn refuse(reason: Reason) -> Self {
+        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None }
+    }
+
+    pub fn denial(&self) -> Option<&Denial> {
+        match &self.outcome {
+            Outcome::Deny(denial) => Some(denial),
+            Outcome::Allow(_) | Outcome::Inspect { .. } => None,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident $text:literal $status:literal $error:literal $message:literal;)*) => {
+        /// Why a request was refused: the closed set of `x-scopegate-reason`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $variant),* }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+
+            /// The body, but for [`Self::InsufficientScope`], which names scopes.
+            fn body(self) -> &'static str {
+                match self { $(Self::$variant => concat!("{\"error\":\"", $error, "\",\"message\":\"", $message, "\"}")),* }
+            }
+
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Nothing was presented.
+    NoCredential "no_credential" 401 "unauthorized" "Missing or invalid token";
+    InvalidCredential "invalid_credential" 401 "unauthorized" "Missing or invalid token";
+    /// Valid, and not of a source that the route accepts.
+    WrongCredential "wrong_credential" 401 "unauthorized" "Missing or invalid token";
+    /// RFC 6750 §3.1: more than one.
+    AmbiguousCredential "ambiguous_credential" 400 "invalid_request" "More than one credential";
+    InsufficientScope "insufficient_scope" 403 "insufficient_scope" "";
+    /// `default: deny`.
+    NoRule "no_rule" 403 "forbidden" "No rule allows this request";
+    /// A route that says `deny`.
+    Denied "denied" 403 "forbidden" "No rule allows this request";
+    WrongRole "wrong_role" 403 "forbidden" "No rule allows this request";
+    /// `x-tenant-id` names another tenant than the credential.
+    WrongTenant "wrong_tenant" 403 "forbidden" "No rule allows this request";
+    /// A JSON-RPC tool that the route does not list.
+    UnknownTool "unknown_tool" 403 "forbidden" "No rule allows this request";
+    AmbiguousPath "ambiguous_path" 400 "invalid_request" "Malformed or ambiguous path";
+    EmptyPath "empty_path" 400 "invalid_request" "Malformed or ambiguous path";
+    InvalidQuery "invalid_query" 400 "invalid_request" "Malformed query";
+    AmbiguousHost "ambiguous_host" 400 "invalid_request" "Malformed or ambiguous host";
+    InvalidMethod "invalid_method" 400 "invalid_request" "Malformed method";
+    /// RFC 9110 §9.3.6: a tunnel has no path to decide on.
+    Connect "connect" 405 "method_not_allowed" "CONNECT is not supported";
+    /// One of two readings that differ, such as two `x-tenant-id`.
+    AmbiguousHeader "ambiguous_header" 400 "invalid_request" "Ambiguous header";
+    /// Not one JSON-RPC message or batch.
+    InvalidBody "invalid_body" 400 "invalid_request" "Body is not an unambiguous JSON-RPC message";
+    /// A body that had to be inspected was cut short, too long or not sent to this door.
+    PartialBody "partial_body" 400 "invalid_request" "Body cannot be inspected whole";
+    /// A check without HTTP attributes, as of a TCP filter.
+    NoHttpAttributes "no_http_attributes" 400 "invalid_request" "No HTTP request to decide on";
+    /// The forward-auth headers of the dialect are absent or doubled, or the peer is not trusted to set them.
+    Forwarded "invalid_forwarded" 400 "invalid_request" "Missing or ambiguous forwarded request";
+    /// HTTP/1.1 framing that two readers could read in two ways (RFC 9112 §6.3).
+    Framing "ambiguous_framing" 400 "invalid_request" "Malformed or ambiguous message framing";
+    HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
+    /// No configuration is loaded.
+    NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
+    BadGateway "bad_gateway" 502 "bad_gateway" "Upstream is out of reach";
+    GatewayTimeout "gateway_timeout" 504 "gateway_timeout" "Upstream did not answer in time";
+}
+
+/// A denial in the words of HTTP, the same at every door.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// JSON in the key order of the contract, no newline at its end.
+    pub body: Cow<'static, str>,
+    /// `WWW-Authenticate`, on every 401 and on scope denials.
+    pub challenge: Option<Cow<'static, str>>,
+    pub reason: &'static str,
+    /// `Allow` (RFC 9110 §15.5.6) and `Retry-After`, where the status asks for one.
+    pub extra: Option<(&'static str, &'static str)>,
+}
+
+impl Denial {
+    pub fn answer(&self) -> Answer {
+        let reason = self.reason;
+        let (body, challenge) = match &self.missing {
+            Some(missing) => (scope_body(missing).into(), Some(scope_challenge(missing).into())),
+            None => (reason.body().into(), plain_challenge(reason).map(Into::into)),
+        };
+        let extra = match reason.status() {
+            405 => Some(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            503 => Some(("retry-after", "1")),
+            _ => None,
+        };
+        Answer { status: reason.status(), body, challenge, reason: reason.as_str(), extra }
+    }
+}
+
+/// RFC 6750 §3: no `error` where nothing was presented.
+fn plain_challenge(reason: Reason) -> Option<&'static str> {
+    match (reason, reason.status()) {
+        (Reason::NoCredential, _) => Some(r#"Bearer realm="scopegate""#),
+        (_, 401) => Some(r#"Bearer realm="scopegate", error="invalid_token""#),
+        _ => None,
+    }
+}
+
+/// Scopes hold no character that JSON or a quoted string would escape (RFC 6749 §3.3), but for those of a peer's `context_extensions`.
+fn scope_body(missing: &Missing) -> String {
+    let any = if matches!(missing, Missing::AnyOf(_)) { "any of " } else { "" };
+    let required = plain(missing.scopes());
+    let listed = required.replace(' ', ", ");
+    let noun = if required.contains(' ') { "scopes" } else { "scope" };
+    format!(r#"{{"error":"insufficient_scope","message":"Token does not have {any}{listed} {noun}","required_scope":"{required}"}}"#)
+}
+
+fn scope_challenge(missing: &Missing) -> String {
+    format!(r#"Bearer realm="scopegate", error="insufficient_scope", scope="{}""#, plain(missing.scopes()))
+}
+
+fn plain(scopes: &str) -> String {
+    scopes.chars().filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(missing: Missing) -> Answer {
+        Denial { reason: Reason::InsufficientScope, missing: Some(missing) }.answer()
+    }
+
+    #[test]
+    fn scope_denials_have_the_bytes_of_the_contract() {
+        let one = scope(Missing::All("approval:write".into()));
+        assert_eq!(
+            one.body,
+            r#"{"error":"insufficient_scope","message":"Token does not have approval:write scope","required_scope":"approval:write"}"#
+        );
+        assert_eq!(one.challenge.as_deref(), Some(r#"Bearer realm="scopegate", error="insufficient_scope", scope="approval:write""#));
+        let two = scope(Missing::All("a:b c:d".into()));
+        assert_eq!(two.body, r#"{"error":"insufficient_scope","message":"Token does not have a:b, c:d scopes","required_scope":"a:b c:d"}"#);
+        let any = scope(Missing::AnyOf("a:b c:d".into()));
+        assert_eq!(any.body, r#"{"error":"insufficient_scope","message":"Token does not have any of a:b, c:d scopes","required_scope":"a:b c:d"}"#);
+    }
+
+    #[test]
+    fn a_peers_scope_cannot_break_out_of_its_quotes() {
+        let answer = scope(Missing::All("a\"b\\\r\n:c".into()));
+        assert!(answer.body.contains("\"required_scope\":\"ab:c\"}"), "{}", answer.body);
+    }
+
+    #[test]
+    fn every_401_carries_a_challenge_and_only_a_bare_one_where_nothing_was_presented() {
+        for reason in Reason::ALL {
+            let answer = Denial::from(*reason).answer();
+            assert_eq!(answer.challenge.is_some(), answer.status == 401, "{reason:?}");
+            assert!((400..600).contains(&answer.status));
+        }
+        assert_eq!(Denial::from(Reason::NoCredential).answer().challenge.as_deref(), Some(r#"Bearer realm="scopegate""#));
+    }
+}

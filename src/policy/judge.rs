@@ -1,0 +1,185 @@
+//! The judge: canonical request, credential and rule into a decision. The only file that can build an allow.
+//! Total and pure: no error, no default, no waiting; doubt is a denial.
+
+use super::decision::{Decision, Denial, Missing, Outcome, Reason};
+use super::rule::{Access, Needs, Rule, RuleId, Tools};
+use super::table::Table;
+use crate::principal::{Caller, Proof, Sources};
+use crate::request::path::PathFault;
+use crate::request::rpc::{self, Call};
+use crate::request::{Body, Headers, Malformed, RawRequest, RequestView, Values};
+use crate::scope::{ScopeId, Universe};
+
+/// Proof that the judge said yes.
+#[derive(Debug)]
+pub struct Allowed(());
+
+/// Every rule, and the scopes that they speak of.
+#[derive(Debug)]
+pub struct Policy {
+    pub table: Table,
+    pub rules: Vec<Rule>,
+    /// For requests that no pattern matches.
+    pub default: Rule,
+    pub universe: Universe,
+}
+
+/// A question to the judge beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub body: Body<'a>,
+    /// Space-delimited scopes that the peer adds to those of the route.
+    pub extra_scopes: &'a str,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+impl Policy {
+    /// The decision on a request as a door read it.
+    pub fn decide<'s, H: Headers>(&'s self, sources: &'s Sources, raw: &RawRequest<'_, H>, question: Question<'_>) -> Decision<'s> {
+        match RequestView::read(raw) {
+            Ok(view) => self.judge(&view, question, || sources.authenticate(&view, question.now)),
+            Err(malformed) => Decision::refuse(reason_of(malformed)),
+        }
+    }
+
+    /// The decision on a canonical request whose caller `prove` tells. It is not asked on a public route.
+    pub fn judge<'s, H: Headers>(&'s self, view: &RequestView<'_, H>, question: Question<'_>, prove: impl FnOnce() -> Proof<'s>) -> Decision<'s> {
+        let rule = match self.find(view) {
+            Ok(rule) => rule,
+            Err(reason) => return Decision::refuse(reason),
+        };
+        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None };
+        let deny = |reason: Reason, caller| decided(Outcome::Deny(reason.into()), caller);
+        if matches!(rule.access, Access::Public) && question.extra_scopes.is_empty() {
+            return decided(Outcome::Allow(Allowed(())), None);
+        }
+        let caller = match prove() {
+            Proof::Caller(caller) => caller,
+            Proof::Nothing => return deny(Reason::NoCredential, None),
+            Proof::Ambiguous => return deny(Reason::AmbiguousCredential, None),
+            Proof::Refused { cause, id } => {
+                return Decision { refused: Some((cause, id)), ..deny(Reason::InvalidCredential, None) };
+            }
+        };
+        let nothing = Needs::default();
+        let needs = match &rule.access {
+            Access::Deny => return deny(self.refusal_of(rule), Some(caller)),
+            Access::Needs(needs) => needs,
+            Access::Public => &nothing,
+        };
+        if let Err(denial) = self.check(needs, &caller, view.headers, question.extra_scopes) {
+            return decided(Outcome::Deny(denial), Some(caller));
+        }
+        let outcome = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, question.body)) {
+            None | Some(Ok(None)) => Outcome::Allow(Allowed(())),
+            Some(Ok(Some(limit))) => Outcome::Inspect { limit },
+            Some(Err(denial)) => Outcome::Deny(denial),
+        };
+        decided(outcome, Some(caller))
+    }
+
+    /// The rule for a request: the most specific pattern's, or the default.
+    pub fn find<H: Headers>(&self, view: &RequestView<'_, H>) -> Result<&Rule, Reason> {
+        if view.host.is_none() && self.table.speaks_of_hosts() {
+            return Err(Reason::AmbiguousHost);
+        }
+        let found = |path: &str| self.table.find(view.host.as_ref(), view.method, path);
+        let id = found(view.path.decoded());
+        let rule = id.map_or(&self.default, |id| self.rule(id));
+        let oddities = view.path.oddities();
+        if oddities.any() {
+            // A server that drops `;x`, merges slashes or decodes `%2F` would see another path; no other rule may speak of it.
+            let other = found(&view.path.simplified());
+            if !oddities.within(rule.allow_paths) || other.is_some_and(|other| Some(other) != id) {
+                return Err(Reason::AmbiguousPath);
+            }
+        }
+        Ok(rule)
+    }
+
+    pub fn rule(&self, id: RuleId) -> &Rule {
+        self.rules.get(id.0).unwrap_or(&self.default)
+    }
+
+    fn refusal_of(&self, rule: &Rule) -> Reason {
+        if std::ptr::eq(rule, &raw const self.default) { Reason::NoRule } else { Reason::Denied }
+    }
+
+    /// All that a rule needs of a caller but for the body.
+    fn check<H: Headers>(&self, needs: &Needs, caller: &Caller<'_>, headers: &H, extra_scopes: &str) -> Result<(), Denial> {
+        if !needs.credentials.is_empty() && !needs.credentials.contains(&caller.source) {
+            return Err(Reason::WrongCredential.into());
+        }
+        if let Some(tenant) = caller.tenant {
+            match headers.get("x-tenant-id") {
+                Values::None => {}
+                Values::One(said) if said == tenant.as_bytes() => {}
+                Values::One(_) => return Err(Reason::WrongTenant.into()),
+                Values::Many => return Err(Reason::AmbiguousHeader.into()),
+            }
+        }
+        if !needs.roles.is_empty() && !needs.roles.iter().any(|role| caller.roles.has(role)) {
+            return Err(Reason::WrongRole.into());
+        }
+        let lacks = |id: &&ScopeId| !caller.scopes.has(**id);
+        if needs.all.iter().any(|id| lacks(&id)) || !extra_scopes.is_empty() {
+            let own = needs.all.iter().filter(lacks).map(|id| self.universe.text(*id));
+            let extra = extra_scopes.split(' ').filter(|scope| !scope.is_empty() && !caller.scopes.has_text(scope));
+            let missing = own.chain(extra).collect::<Vec<_>>();
+            if !missing.is_empty() {
+                return Err(insufficient(Missing::All(missing.join(" "))));
+            }
+        }
+        if !needs.any.is_empty() && needs.any.iter().all(|id| lacks(&id)) {
+            let any = needs.any.iter().map(|id| self.universe.text(*id)).collect::<Vec<_>>();
+            return Err(insufficient(Missing::AnyOf(any.join(" "))));
+        }
+        Ok(())
+    }
+
+    /// `Ok(Some(limit))` where the body is still to be read.
+    fn inspect(&self, tools: &Tools, caller: &Caller<'_>, body: Body<'_>) -> Result<Option<usize>, Denial> {
+        let body = match body {
+            Body::Unread => return Ok(Some(tools.max_body)),
+            Body::Partial => return Err(Reason::PartialBody.into()),
+            Body::Whole(body) if body.len() > tools.max_body => return Err(Reason::PartialBody.into()),
+            Body::Whole(body) => body,
+        };
+        let mut missing: Vec<&str> = Vec::new();
+        for call in rpc::calls(body).map_err(|_| Reason::InvalidBody)? {
+            let Call::Tool(name) = call else { continue };
+            let scopes = tools.scopes.get(&*name).ok_or(Reason::UnknownTool)?;
+            for scope in scopes.iter().filter(|id| !caller.scopes.has(**id)).map(|id| self.universe.text(*id)) {
+                if !missing.contains(&scope) {
+                    missing.push(scope);
+                }
+            }
+        }
+        if missing.is_empty() { Ok(None) } else { Err(insufficient(Missing::All(missing.join(" ")))) }
+    }
+}
+
+fn insufficient(missing: Missing) -> Denial {
+    Denial { reason: Reason::InsufficientScope, missing: Some(missing) }
+}
+
+fn reason_of(malformed: Malformed) -> Reason {
+    match malformed {
+        Malformed::Method => Reason::InvalidMethod,
+        Malformed::Connect => Reason::Connect,
+        Malformed::Path(PathFault::Empty) => Reason::EmptyPath,
+        Malformed::Path(
+            PathFault::NotAbsolute
+            | PathFault::TooLong
+            | PathFault::Character
+            | PathFault::Escape
+            | PathFault::EncodedCharacter
+            | PathFault::DoubleEncoding
+            | PathFault::Utf8
+            | PathFault::DotSegment,
+        ) => Reason::AmbiguousPath,
+        Malformed::Query => Reason::InvalidQuery,
+        Malformed::Host => Reason::AmbiguousHost,
+    }
+}

@@ -1,0 +1,13 @@
+//! Canonical request and caller into a decision: patterns, the table that finds one, rules, and the judge.
+//! Total: whatever is in doubt is a denial with a reason.
+
+pub mod decision;
+pub mod explain;
+pub mod judge;
+pub mod pattern;
+pub mod rule;
+pub mod table;
+
+pub use decision::{Decision, Denial, Outcome, Reason};
+pub use judge::Policy;
+pub use rule::{Access, Needs, Rule, RuleId, Tools};

@@ -1,0 +1,49 @@
+//! What a route needs, in the terms of the judge: interned scopes, role names, sources.
+//! An operator's text becomes one of these in `config`, and nowhere else.
+
+use hashbrown::HashMap;
+
+use crate::principal::SourceId;
+use crate::request::path::Oddities;
+use crate::scope::ScopeId;
+
+/// A rule's number in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleId(pub usize);
+
+#[derive(Debug)]
+pub struct Rule {
+    /// The pattern as the operator wrote it, or `default`.
+    pub name: Box<str>,
+    pub access: Access,
+    pub allow_paths: Oddities,
+}
+
+#[derive(Debug)]
+pub enum Access {
+    /// No credential is evaluated.
+    Public,
+    Deny,
+    /// A caller, and all that is named here.
+    Needs(Needs),
+}
+
+#[derive(Debug, Default)]
+pub struct Needs {
+    pub all: Box<[ScopeId]>,
+    /// One of these, where there are any.
+    pub any: Box<[ScopeId]>,
+    /// One of these, where there are any.
+    pub roles: Box<[Box<str>]>,
+    /// Only these sources, where there are any.
+    pub credentials: Box<[SourceId]>,
+    pub tools: Option<Tools>,
+}
+
+/// JSON-RPC `tools/call` by `params.name`.
+#[derive(Debug)]
+pub struct Tools {
+    pub scopes: HashMap<Box<str>, Box<[ScopeId]>>,
+    /// Longest body that is inspected, in bytes.
+    pub max_body: usize,
+}

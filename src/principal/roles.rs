@@ -1,0 +1,184 @@
+//! Role definitions into what each role grants, inheritance followed to its end.
+//! Refuses cycles and names that nothing defines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::scope::Scope;
+
+/// A role as the file says it.
+#[derive(Clone, Debug, Default)]
+pub struct Definition {
+    pub inherits: Vec<String>,
+    pub scopes: Vec<Scope>,
+}
+
+/// Every role with its inheritance resolved, and the sets of roles that principals have.
+#[derive(Debug, Default)]
+pub struct Roles {
+    by_name: BTreeMap<Box<str>, Role>,
+    default: Option<Box<str>>,
+    sets: Vec<RoleSet>,
+}
+
+#[derive(Debug, Default)]
+struct Role {
+    /// The role itself and every role that it inherits.
+    names: Vec<Box<str>>,
+    scopes: Vec<Scope>,
+}
+
+/// The roles of a principal.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RoleSet {
+    /// As assigned, space-delimited.
+    joined: Box<str>,
+    first: Box<str>,
+    /// Assigned and inherited.
+    held: Vec<Box<str>>,
+    assigned: Vec<String>,
+}
+
+/// A set's index in [`Roles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoleSetId(u32);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleFault {
+    Unknown { role: String, by: Option<String> },
+    Cycle { role: String },
+}
+
+impl fmt::Display for RoleFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { role, by: Some(by) } => write!(out, "role `{by}` inherits `{role}`, which is not defined"),
+            Self::Unknown { role, by: None } => write!(out, "role `{role}` is not defined; define it under `roles`"),
+            Self::Cycle { role } => write!(out, "role `{role}` inherits itself; inheritance must end"),
+        }
+    }
+}
+
+impl Roles {
+    pub fn new(definitions: &BTreeMap<String, Definition>, default: Option<&str>) -> Result<Self, Vec<RoleFault>> {
+        let mut faults = Vec::new();
+        let mut by_name = BTreeMap::new();
+        for name in definitions.keys() {
+            let mut role = Role::default();
+            resolve(name, definitions, &mut role, &mut Vec::new(), &mut faults);
+            by_name.insert(name.as_str().into(), role);
+        }
+        if let Some(default) = default.filter(|name| !definitions.contains_key(*name)) {
+            faults.push(RoleFault::Unknown { role: default.to_owned(), by: None });
+        }
+        faults.dedup();
+        if faults.is_empty() { Ok(Self { by_name, default: default.map(Into::into), sets: Vec::new() }) } else { Err(faults) }
+    }
+
+    pub fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The set of the roles assigned to a principal; one that has none has the default role. With it, the scopes that they grant.
+    pub fn assign(&mut self, assigned: Vec<String>) -> (RoleSetId, Vec<Scope>) {
+        let assigned = match (&self.default, assigned.is_empty()) {
+            (Some(default), true) => vec![default.to_string()],
+            _ => assigned,
+        };
+        let roles = || assigned.iter().filter_map(|name| self.by_name.get(name.as_str()));
+        let scopes = roles().flat_map(|role| role.scopes.iter().cloned()).collect();
+        if let Some(index) = self.sets.iter().position(|set| set.assigned == assigned) {
+            return (RoleSetId(u32::try_from(index).unwrap_or(u32::MAX)), scopes);
+        }
+        let mut held: Vec<_> = roles().flat_map(|role| role.names.iter().cloned()).collect();
+        held.sort_unstable();
+        held.dedup();
+        let set = RoleSet { joined: assigned.join(" ").into(), first: assigned.first().map_or("", String::as_str).into(), held, assigned };
+        self.sets.push(set);
+        (RoleSetId(u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)), scopes)
+    }
+
+    pub fn set(&self, id: RoleSetId) -> Option<&RoleSet> {
+        self.sets.get(id.0 as usize)
+    }
+}
+
+impl RoleSet {
+    /// Assigned, or inherited by one that is.
+    pub fn has(&self, name: &str) -> bool {
+        self.held.iter().any(|held| **held == *name)
+    }
+
+    /// Space-delimited, as assigned; empty where there is none.
+    pub fn joined(&self) -> &str {
+        &self.joined
+    }
+
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+}
+
+fn resolve(name: &str, all: &BTreeMap<String, Definition>, into: &mut Role, path: &mut Vec<String>, faults: &mut Vec<RoleFault>) {
+    if path.iter().any(|above| above == name) {
+        faults.push(RoleFault::Cycle { role: name.to_owned() });
+        return;
+    }
+    let Some(definition) = all.get(name) else {
+        faults.push(RoleFault::Unknown { role: name.to_owned(), by: path.last().cloned() });
+        return;
+    };
+    if into.names.iter().any(|known| **known == *name) {
+        return;
+    }
+    into.names.push(name.into());
+    into.scopes.extend(definition.scopes.iter().cloned());
+    path.push(name.to_owned());
+    for parent in &definition.inherits {
+        resolve(parent, all, into, path, faults);
+    }
+    path.pop();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definitions(list: &[(&str, &[&str], &[&str])]) -> BTreeMap<String, Definition> {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        list.iter()
+            .map(|(name, inherits, scopes)| {
+                let scopes = scopes.iter().map(|scope| Scope::parse(scope).unwrap()).collect();
+                ((*name).to_owned(), Definition { inherits: own(inherits), scopes })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn inherited_scopes_and_roles_are_held() {
+        let mut roles = Roles::new(&definitions(&[("user", &[], &["profile:read"]), ("owner", &["user"], &["users:*"])]), Some("user")).unwrap();
+        let (id, scopes) = roles.assign(vec!["owner".into()]);
+        assert_eq!(scopes.iter().map(Scope::as_str).collect::<Vec<_>>(), ["users:*", "profile:read"]);
+        let set = roles.set(id).unwrap();
+        assert!(set.has("owner") && set.has("user") && !set.has("admin"));
+        assert_eq!(set.joined(), "owner");
+    }
+
+    #[test]
+    fn who_has_no_role_has_the_default() {
+        let mut roles = Roles::new(&definitions(&[("user", &[], &["profile:read"])]), Some("user")).unwrap();
+        let (id, scopes) = roles.assign(vec![]);
+        assert_eq!((roles.set(id).unwrap().joined(), scopes.len()), ("user", 1));
+        let mut none = Roles::new(&BTreeMap::new(), None).unwrap();
+        let (id, scopes) = none.assign(vec![]);
+        assert_eq!((none.set(id).unwrap().joined(), scopes.len()), ("", 0));
+    }
+
+    #[test]
+    fn cycles_and_unknown_roles_are_faults() {
+        let cycle = Roles::new(&definitions(&[("a", &["b"], &[]), ("b", &["a"], &[])]), None).unwrap_err();
+        assert!(cycle.contains(&RoleFault::Cycle { role: "a".into() }), "{cycle:?}");
+        let unknown = Roles::new(&definitions(&[("a", &["b"], &[])]), Some("c")).unwrap_err();
+        assert_eq!(unknown.len(), 2, "{unknown:?}");
+    }
+}

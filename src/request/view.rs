@@ -1,0 +1,90 @@
+//! The raw parts of a request, as a door holds them, into the one canonical [`RequestView`].
+//! Borrows everything; reads no header that nobody asks for.
+
+use super::path::{PathFault, split_target};
+use super::{HostName, Method, NormalPath};
+
+/// What a header name was sent with. More than one value is never joined or picked from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values<'a> {
+    None,
+    One(&'a [u8]),
+    Many,
+}
+
+/// A door's own header storage. Names are asked for in lower case.
+pub trait Headers {
+    fn get(&self, name: &str) -> Values<'_>;
+}
+
+impl Headers for &[(&str, &[u8])] {
+    fn get(&self, name: &str) -> Values<'_> {
+        let mut found = self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        match (found.next(), found.next()) {
+            (None, _) => Values::None,
+            (Some((_, value)), None) => Values::One(value),
+            (Some(_), Some(_)) => Values::Many,
+        }
+    }
+}
+
+/// The parts of a request before anything is believed of them.
+#[derive(Clone, Copy, Debug)]
+pub struct RawRequest<'a, H> {
+    pub method: &'a [u8],
+    /// Path and query, as on the request line.
+    pub target: &'a [u8],
+    /// `None` where the protocol lets a request have none (HTTP/1.0, a bare `CheckRequest`).
+    pub host: Option<&'a [u8]>,
+    pub headers: &'a H,
+}
+
+/// How much of the body the door can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// Still on the wire; the door can read it if the answer depends on it.
+    Unread,
+    Whole(&'a [u8]),
+    /// Cut short, too long, or not to be had at this door.
+    Partial,
+}
+
+/// One canonical reading of a request.
+#[derive(Debug)]
+pub struct RequestView<'a, H> {
+    pub method: Method<'a>,
+    pub path: NormalPath<'a>,
+    pub query: Option<&'a [u8]>,
+    pub host: Option<HostName<'a>>,
+    pub headers: &'a H,
+}
+
+/// Why there is no canonical reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    Method,
+    /// RFC 9110 §9.3.6: a tunnel has no path to decide on.
+    Connect,
+    Path(PathFault),
+    Query,
+    Host,
+}
+
+impl<'a, H: Headers> RequestView<'a, H> {
+    pub fn read(raw: &RawRequest<'a, H>) -> Result<Self, Malformed> {
+        let method = Method::parse(raw.method).ok_or(Malformed::Method)?;
+        if method.as_str() == "CONNECT" {
+            return Err(Malformed::Connect);
+        }
+        let (path, query) = split_target(raw.target);
+        let path = NormalPath::parse(path).map_err(Malformed::Path)?;
+        if query.is_some_and(|query| !query.iter().all(|byte| matches!(byte, 0x21..=0x7E) && *byte != b'#')) {
+            return Err(Malformed::Query);
+        }
+        let host = match raw.host {
+            None => None,
+            Some(host) => Some(HostName::parse(host).ok_or(Malformed::Host)?),
+        };
+        Ok(Self { method, path, query, host, headers: raw.headers })
+    }
+}

@@ -1,0 +1,237 @@
+//! Scope texts into interned sets: what a credential holds, indexed by what routes need.
+//! Decides nothing by itself and never widens: a wildcard counts on the held side only.
+
+use std::collections::HashMap;
+use std::fmt;
+
+/// One scope, `resource:action` in the characters of RFC 6750 §3 (`%x21 / %x23-5B / %x5D-7E`).
+/// A `*` stands only as the whole last part.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(Box<str>);
+
+impl Scope {
+    pub fn parse(text: &str) -> Result<Self, ScopeFault> {
+        if text.is_empty() {
+            return Err(ScopeFault::Empty);
+        }
+        if !text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)) {
+            return Err(ScopeFault::Character);
+        }
+        let parts = text.split(':').count();
+        for (index, part) in text.split(':').enumerate() {
+            if part.is_empty() {
+                return Err(ScopeFault::EmptyPart);
+            }
+            if part.contains('*') && (part != "*" || index + 1 != parts) {
+                return Err(ScopeFault::Wildcard);
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether holding `self` is enough where `required` is asked for: equal, `*`, or `a:*` over `a:…`.
+    pub fn satisfies(&self, required: &str) -> bool {
+        if *self.0 == *required || *self.0 == *"*" {
+            return true;
+        }
+        match self.0.strip_suffix('*') {
+            Some(prefix) => required.len() > prefix.len() && required.starts_with(prefix),
+            None => false,
+        }
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeFault {
+    Empty,
+    Character,
+    EmptyPart,
+    Wildcard,
+}
+
+impl fmt::Display for ScopeFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Empty => "is empty; a scope is `resource:action`",
+            Self::Character => {
+                "has a character that RFC 6750 does not allow; a scope is `resource:action` in visible ASCII without space, quote or backslash"
+            }
+            Self::EmptyPart => "has an empty part; a scope is `resource:action`",
+            Self::Wildcard => "has `*` inside; `*` may stand only as the whole last part, as in `admin:*`",
+        })
+    }
+}
+
+/// A required scope's index in the [`Universe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScopeId(u32);
+
+/// Every scope that some rule needs, numbered in order of first mention.
+#[derive(Clone, Debug, Default)]
+pub struct Universe {
+    ids: HashMap<Scope, ScopeId>,
+    texts: Vec<Scope>,
+}
+
+impl Universe {
+    pub fn intern(&mut self, scope: Scope) -> ScopeId {
+        if let Some(id) = self.ids.get(&scope) {
+            return *id;
+        }
+        let id = ScopeId(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
+        self.texts.push(scope.clone());
+        self.ids.insert(scope, id);
+        id
+    }
+
+    pub fn text(&self, id: ScopeId) -> &str {
+        self.texts.get(id.0 as usize).map_or("", Scope::as_str)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.texts.iter()
+    }
+}
+
+/// What one credential holds, wildcards already expanded over the [`Universe`] into a bit set.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet {
+    texts: Box<[Scope]>,
+    joined: Box<str>,
+    bits: Box<[u64]>,
+}
+
+impl ScopeSet {
+    pub fn new(mut texts: Vec<Scope>, universe: &Universe) -> Self {
+        let mut seen = std::collections::HashSet::new();
+        texts.retain(|text| seen.insert(text.clone()));
+        let mut bits = vec![0_u64; universe.texts.len().div_ceil(64)];
+        for (index, required) in universe.texts.iter().enumerate() {
+            if texts.iter().any(|held| held.satisfies(required.as_str()))
+                && let Some(word) = bits.get_mut(index / 64)
+            {
+                *word |= 1 << (index % 64);
+            }
+        }
+        let joined = texts.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        Self { texts: texts.into(), joined: joined.into(), bits: bits.into() }
+    }
+
+    pub fn has(&self, required: ScopeId) -> bool {
+        let index = required.0 as usize;
+        self.bits.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+
+    /// The same question for a scope that no rule names, such as one that Envoy's `context_extensions` adds.
+    pub fn has_text(&self, required: &str) -> bool {
+        self.texts.iter().any(|held| held.satisfies(required))
+    }
+
+    /// Space-delimited, as in RFC 6749 §3.3, in the order in which they were granted.
+    pub fn joined(&self) -> &str {
+        &self.joined
+    }
+}
+
+/// Scope sets by what they hold: a million credentials with the same scopes share one.
+#[derive(Debug)]
+pub struct ScopeSets {
+    universe: Universe,
+    ids: HashMap<Box<[Scope]>, SetId>,
+    sets: Vec<ScopeSet>,
+}
+
+/// A set's index in [`ScopeSets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetId(u32);
+
+impl ScopeSets {
+    pub fn new(universe: Universe) -> Self {
+        Self { universe, ids: HashMap::new(), sets: Vec::new() }
+    }
+
+    pub fn intern(&mut self, texts: Vec<Scope>) -> SetId {
+        if let Some(id) = self.ids.get(texts.as_slice()) {
+            return *id;
+        }
+        let id = SetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
+        self.ids.insert(texts.clone().into(), id);
+        self.sets.push(ScopeSet::new(texts, &self.universe));
+        id
+    }
+
+    pub fn get(&self, id: SetId) -> Option<&ScopeSet> {
+        self.sets.get(id.0 as usize)
+    }
+
+    pub fn universe(&self) -> &Universe {
+        &self.universe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_scopes_are_refused_by_kind() {
+        for (text, fault) in [
+            ("", ScopeFault::Empty),
+            ("a b", ScopeFault::Character),
+            ("a\"b", ScopeFault::Character),
+            ("caf\u{e9}:x", ScopeFault::Character),
+            ("admin:", ScopeFault::EmptyPart),
+            (":read", ScopeFault::EmptyPart),
+            ("*:read", ScopeFault::Wildcard),
+            ("query:*:execute", ScopeFault::Wildcard),
+            ("adm*", ScopeFault::Wildcard),
+            ("a:b*", ScopeFault::Wildcard),
+            ("**", ScopeFault::Wildcard),
+        ] {
+            assert_eq!(Scope::parse(text), Err(fault), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn wildcards_widen_the_held_side_only() {
+        let held = |text: &str| Scope::parse(text).unwrap();
+        assert!(held("admin:*").satisfies("admin:pause"));
+        assert!(held("admin:*").satisfies("admin:*"));
+        assert!(held("admin:*").satisfies("admin:a:b"));
+        assert!(held("*").satisfies("anything:at-all"));
+        assert!(!held("admin:*").satisfies("metrics:read"));
+        assert!(!held("admin:*").satisfies("administrator:x"));
+        assert!(!held("admin:*").satisfies("admin"));
+        assert!(!held("admin:*").satisfies("admin:"));
+        assert!(!held("admin:*").satisfies("*"));
+        assert!(!held("admin:pause").satisfies("admin:*"));
+        assert!(!held("ADMIN:*").satisfies("admin:pause"));
+    }
+
+    #[test]
+    fn a_set_answers_by_bits_what_its_texts_say() {
+        let mut universe = Universe::default();
+        let ids: Vec<_> = (0..130).map(|n| universe.intern(Scope::parse(&format!("r{n}:read")).unwrap())).collect();
+        let set = ScopeSet::new(vec![Scope::parse("r3:*").unwrap(), Scope::parse("r129:read").unwrap()], &universe);
+        for id in ids {
+            assert_eq!(set.has(id), set.has_text(universe.text(id)), "{}", universe.text(id));
+        }
+        assert_eq!(set.joined(), "r3:* r129:read");
+    }
+}
