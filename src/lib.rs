@@ -1,12 +1,18 @@
 #![doc = include_str!("README.md")]
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod credential;
+pub mod gate;
 pub mod identity;
+pub mod live;
 pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod scope;
+pub mod telemetry;
+pub mod transport;
 
 /// Envoy's external authorization, v3, as far as Scopegate speaks it.
 #[allow(missing_debug_implementations, clippy::all, clippy::wildcard_enum_match_arm, unused_qualifications, reason = "generated")]

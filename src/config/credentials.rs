@@ -42,16 +42,18 @@ pub fn plan(tree: &Node, base: &Path, env: Env<'_>, faults: &mut Faults) -> Vec<
             plans.push(plan);
         }
     }
-    let bearer = |name: &str, kind| Plan { name: name.into(), kind, places: vec![Place::Bearer], forward: false, max_size: MAX_FILE };
+    let source = |name: &str, kind, places| Plan { name: name.into(), kind, places, forward: false, max_size: MAX_FILE };
+    // Backstop's clients may send `X-Backstop-Token`, which wins over `Authorization` there.
+    let backstop = vec![Place::Header("x-backstop-token".into()), Place::Bearer];
     for (variable, name) in [("BACKSTOP_TOKENS", "backstop"), ("BACKSTOP_AUTH_TOKENS_FILE", "backstop-auth")] {
         match env(variable) {
             Some(path) if path.is_empty() => faults.whole(format!("`{variable}` is empty; it is the path of a token file")),
-            Some(path) => plans.push(bearer(name, Kind::File(path.into()))),
+            Some(path) => plans.push(source(name, Kind::File(path.into()), backstop.clone())),
             None => {}
         }
     }
     if is_development(env) {
-        plans.push(bearer("development", Kind::Development));
+        plans.push(source("development", Kind::Development, vec![Place::Bearer]));
     }
     for (index, plan) in plans.iter().enumerate() {
         if plans.iter().take(index).any(|other| other.name == plan.name) {

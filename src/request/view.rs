@@ -78,7 +78,9 @@ impl<'a, H: Headers> RequestView<'a, H> {
         }
         let (path, query) = split_target(raw.target);
         let path = NormalPath::parse(path).map_err(Malformed::Path)?;
-        if query.is_some_and(|query| !query.iter().all(|byte| matches!(byte, 0x21..=0x7E) && *byte != b'#')) {
+        // RFC 3986 §3.4 has none of these raw, and servers differ on what they do with them.
+        let is_plain = |byte: &u8| matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'#' | b'<' | b'>');
+        if query.is_some_and(|query| !query.iter().all(is_plain)) {
             return Err(Malformed::Query);
         }
         let host = match raw.host {

@@ -1,0 +1,180 @@
+//! Wiring: configuration, live set, telemetry, workers and doors, from start to drain.
+//! The only file that knows every room.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Address, Input, Settings, load};
+use crate::credential::digest::TagKey;
+use crate::gate::{Door, Gate};
+use crate::live::Live;
+use crate::live::reload::{self, Reloader, environment};
+use crate::live::watch::Watch;
+use crate::telemetry::Telemetry;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::trace::Tracer;
+use crate::transport::admin::{self, Admin};
+use crate::transport::ext_authz::Health;
+use crate::transport::listener::Listener;
+use crate::transport::worker::{Shared, Workers};
+
+/// A running gate.
+#[derive(Debug)]
+pub struct Running {
+    pub addresses: Addresses,
+    pub gate: Arc<Gate>,
+    pub reloader: Reloader,
+    health: Health,
+    drain: CancellationToken,
+    workers: Workers,
+    operator: tokio::task::JoinHandle<()>,
+}
+
+/// Where each open door listens, with the ports that the system chose.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    pub proxy: Option<Address>,
+    pub ext_authz: Option<Address>,
+    pub forward_auth: Option<Address>,
+    pub admin: Option<Address>,
+}
+
+/// Starts every door. `Err` has one line a fault. Call inside a multi-threaded tokio runtime.
+pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<Running, Vec<String>> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| vec![format!("the system gives no randomness: {error}")])?;
+    let key = TagKey::new(random);
+    let loaded = load(&input, &environment, &key).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let settings = loaded.settings.clone();
+    let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
+    let live = Arc::new(Live::default());
+    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry) });
+    let doors = bind(&settings)?;
+    let health = Health::default();
+    let drain = CancellationToken::new();
+    let shared = Shared { gate: Arc::clone(&gate), settings: Arc::new(settings.clone()), health: health.clone(), drain: drain.clone() };
+    let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
+    let workers = Workers::start(&shared).map_err(broken)?;
+    let (watch, files, development) = (Watch::default(), loaded.files.clone(), loaded.development);
+    telemetry.metrics.loaded(1, loaded.sources.tokens());
+    live.swap(loaded);
+    let watching = settings.watch.then(|| watch.events.clone());
+    let reloader = reload::spawn(reload::Source { input, key, settings: settings.clone(), live, telemetry, files: watching });
+    if settings.watch {
+        watch.follow(files, reloader.clone()).map_err(broken)?;
+    }
+    let mut addresses = Addresses::default();
+    for (door, listener) in doors.serving {
+        let address = listener.address().ok();
+        match door {
+            Door::Proxy => addresses.proxy = address,
+            Door::ExtAuthz => addresses.ext_authz = address,
+            Door::ForwardAuth => addresses.forward_auth = address,
+        }
+        workers.accept(door, listener, drain.clone()).map_err(broken)?;
+    }
+    addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
+    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
+    let operator = operate(doors.admin, operator).map_err(broken)?;
+    health.set(true).await;
+    if development {
+        tokio::spawn(warn_of_development(drain.clone()));
+    }
+    Ok(Running { addresses, gate, reloader, health, drain, workers, operator })
+}
+
+impl Running {
+    /// Stops accepting, lets what is in flight end within the configured time, and writes out what is left to tell.
+    pub async fn stop(self) {
+        self.gate.live.drain();
+        self.health.set(false).await;
+        self.drain.cancel();
+        let workers = self.workers;
+        let _ = tokio::task::spawn_blocking(move || workers.join()).await;
+        self.operator.abort();
+        let gate = self.gate;
+        let flushed = tokio::task::spawn_blocking(move || {
+            if let Some(audit) = &gate.telemetry.audit {
+                audit.flush();
+            }
+            if let Some(tracer) = &gate.telemetry.tracer {
+                tracer.shutdown();
+            }
+        });
+        let _ = flushed.await;
+    }
+}
+
+fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<Telemetry, String> {
+    let mut telemetry = Telemetry::default();
+    if settings.audit {
+        let dropped = telemetry.metrics.audit_dropped.clone();
+        telemetry.audit = Some(Audit::start(audit, dropped).map_err(|error| format!("audit lines cannot be written: {error}"))?);
+    }
+    let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+    if settings.otlp.is_some() || variables.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty())) {
+        telemetry.tracer = Some(Tracer::start(settings.otlp.as_deref())?);
+    }
+    Ok(telemetry)
+}
+
+struct Doors {
+    serving: Vec<(Door, Listener)>,
+    admin: Option<Listener>,
+}
+
+/// Binds every door, or tells of all that cannot be bound.
+fn bind(settings: &Settings) -> Result<Doors, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut bound = |name: &str, address: &Option<Address>| {
+        let address = address.as_ref()?;
+        match Listener::bind(address) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                faults.push(format!("`listen.{name}` cannot listen on {address}: {error}; free it or set another address"));
+                None
+            }
+        }
+    };
+    let listen = &settings.listen;
+    let serving = [
+        (Door::Proxy, bound("proxy", &listen.proxy)),
+        (Door::ExtAuthz, bound("ext_authz", &listen.ext_authz)),
+        (Door::ForwardAuth, bound("forward_auth", &listen.forward_auth)),
+    ];
+    let admin = bound("admin", &listen.admin);
+    let serving = serving.into_iter().filter_map(|(door, listener)| Some((door, listener?))).collect();
+    if faults.is_empty() { Ok(Doors { serving, admin }) } else { Err(faults) }
+}
+
+/// Health answers through the drain; the task is ended with the process.
+fn operate(listener: Option<Listener>, operator: Admin) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let router = admin::router(operator);
+    Ok(match listener {
+        None => tokio::spawn(async {}),
+        Some(Listener::Tcp(listener)) => {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() })
+        }
+        Some(Listener::Unix(listener, _)) => {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() })
+        }
+    })
+}
+
+async fn warn_of_development(drain: CancellationToken) {
+    loop {
+        tracing::warn!("DEVELOPMENT MODE: `dev-token` opens every route; unset SCOPEGATE_DEV_MODE and BACKSTOP_DEV_MODE in production");
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `scopegate healthcheck`: the operator door's `/readyz`, as an exit status.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// The operator door, `host:port` or `unix:/path`
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190")]
+    address: String,
+}
+
+/// Kubernetes gives a probe one second unless told otherwise.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+impl Healthcheck {
+    pub fn run(self) -> Result<bool, String> {
+        let status = self.ask().map_err(|error| format!("{} does not answer: {error}", self.address))?;
+        if status == "200" {
+            println!("ready");
+            return Ok(true);
+        }
+        Err(format!("not ready: {} answered {status}", self.address))
+    }
+
+    fn ask(&self) -> std::io::Result<String> {
+        match self.address.strip_prefix("unix:") {
+            Some(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                status(stream)
+            }
+            None => {
+                let address = self.address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+                let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                status(stream)
+            }
+        }
+    }
+}
+
+/// The status code of a GET on `/readyz`.
+fn status(mut stream: impl Read + Write) -> std::io::Result<String> {
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    Ok(String::from_utf8_lossy(head.get(9..).unwrap_or_default()).into_owned())
+}

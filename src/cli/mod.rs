@@ -1,0 +1,128 @@
+//! The command line: one file a command. Results go to standard output, messages to standard error.
+//! Secrets come from files or standard input and are printed once, where they are made.
+
+mod check;
+mod demo;
+mod explain;
+mod healthcheck;
+mod init;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Faults, Input, Loaded, load, shape};
+use crate::credential::digest::TagKey;
+use crate::live::reload::environment;
+
+/// Puts scopes in front of services that know nothing of tokens.
+#[derive(Debug, Parser)]
+#[command(name = "scopegate", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything at once, with nothing configured: an application, all doors before it, four tokens, and curl lines to paste
+    #[command(after_help = "Example:\n  scopegate demo")]
+    Demo,
+    /// Run the doors; SIGHUP reloads, SIGTERM drains
+    #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
+    Serve(Config),
+    /// Write a first scopegate.yaml and a token, shown once and stored hashed
+    #[command(after_help = "Example:\n  scopegate init --upstream http://127.0.0.1:3000")]
+    Init(init::Init),
+    /// Find every fault of a configuration, with line and column
+    #[command(after_help = "Example:\n  scopegate check --config scopegate.yaml")]
+    Check(check::Check),
+    /// Tell the decision on a request, and why; exit status 1 where it is denied
+    #[command(
+        after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
+    )]
+    Explain(explain::Explain),
+    /// Print the JSON Schema of the configuration
+    #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
+    Schema,
+    /// Make, rotate and hash tokens
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Ask the operator door whether it is ready; for container probes
+    #[command(after_help = "Example:\n  scopegate healthcheck --address 127.0.0.1:9190")]
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Config {
+    /// The configuration, YAML or JSON; else scopegate.yaml in the current folder
+    #[arg(long, value_name = "FILE", env = "SCOPEGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Demo => demo::run(),
+            Command::Serve(config) => serve::run(&config),
+            Command::Init(init) => init.run(),
+            Command::Check(check) => check.run(),
+            Command::Explain(explain) => explain.run(),
+            Command::Schema => {
+                println!("{:#}", shape::schema());
+                Ok(true)
+            }
+            Command::Token(token) => token.run(),
+            Command::Healthcheck(healthcheck) => healthcheck.run(),
+        };
+        match done {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(message) => {
+                eprintln!("{message}");
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+impl Config {
+    /// The configuration that is meant, or what to do where there is none.
+    fn input(&self) -> Result<Input, String> {
+        if let Some(path) = &self.config {
+            return Ok(Input::File(path.clone()));
+        }
+        let usual = PathBuf::from("scopegate.yaml");
+        if usual.exists() {
+            return Ok(Input::File(usual));
+        }
+        if ["BACKSTOP_TOKENS", "BACKSTOP_AUTH_TOKENS_FILE"].iter().any(|name| environment(name).is_some()) {
+            return Ok(Input::Text { name: "built-in routes of Backstop", text: BACKSTOP.into() });
+        }
+        Err("no configuration: write one with `scopegate init --upstream http://127.0.0.1:3000`, or name one with --config or SCOPEGATE_CONFIG"
+            .into())
+    }
+
+    /// Reads and compiles it, for commands that ask and do not serve.
+    fn load(&self) -> Result<Result<Loaded, Faults>, String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
+        Ok(load(&self.input()?, &environment, &TagKey::new(random)))
+    }
+}
+
+/// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.
+const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.yaml");
+
+/// Logs as JSON lines on standard error; `SCOPEGATE_LOG` filters them, as in `info,scopegate=debug`.
+fn log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("SCOPEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let started = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    if let Err(error) = started {
+        eprintln!("logging is already on: {error}");
+    }
+}

@@ -1,0 +1,38 @@
+//! `scopegate serve`: the doors, until SIGTERM or SIGINT.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Config, log};
+use crate::app;
+use crate::live::reload::Trigger;
+
+pub fn run(config: &Config) -> Result<bool, String> {
+    let input = config.input()?;
+    log("info");
+    runtime()?.block_on(async {
+        // Before anything is read, so that a signal that comes early is not the end of the process.
+        let broken = |error: std::io::Error| format!("signals cannot be received: {error}");
+        let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+        let running = app::start(input, std::io::stdout()).await.map_err(|faults| faults.join("\n"))?;
+        tracing::info!(addresses = ?running.addresses, "serving");
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => running.reloader.ask(Trigger::Signal),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tracing::info!("draining");
+        running.stop().await;
+        tracing::info!("stopped");
+        Ok(true)
+    })
+}
+
+/// The runtime of everything but the doors' own traffic.
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
+    runtime.map_err(|error| format!("the runtime cannot start: {error}"))
+}

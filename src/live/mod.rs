@@ -1,0 +1,85 @@
+//! The snapshot that decisions are made on, behind one pointer, and what became of the last reload.
+//! A swap is one store; a failed reading changes the report and nothing else.
+
+pub mod reload;
+pub mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwapOption, Guard};
+use serde::Serialize;
+
+use crate::config::Loaded;
+use crate::identity::Identity;
+use crate::policy::Policy;
+use crate::principal::Sources;
+
+/// One compiled set of tokens and routes.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts successful loads from 1.
+    pub generation: u64,
+    pub policy: Policy,
+    pub sources: Sources,
+    pub identity: Identity,
+}
+
+/// The current snapshot, if any.
+#[derive(Debug, Default)]
+pub struct Live {
+    current: ArcSwapOption<Snapshot>,
+    status: Mutex<Status>,
+}
+
+/// What `/readyz` reports.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    pub ready: bool,
+    pub generation: u64,
+    pub tokens: usize,
+    pub routes: usize,
+    /// RFC 3339, of the last load that succeeded.
+    pub loaded_at: Option<String>,
+    /// Every fault of the last reload, where it failed.
+    pub last_reload_fault: Option<Vec<String>>,
+    pub draining: bool,
+}
+
+impl Live {
+    pub fn current(&self) -> Guard<Option<Arc<Snapshot>>> {
+        self.current.load()
+    }
+
+    /// Puts a new set in the place of the old; gives its generation.
+    pub fn swap(&self, loaded: Loaded) -> u64 {
+        let Loaded { policy, sources, identity, .. } = loaded;
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = status.generation + 1;
+        *status = Status {
+            ready: !status.draining,
+            generation,
+            tokens: sources.tokens(),
+            routes: policy.rules.len(),
+            loaded_at: Some(jiff::Timestamp::now().to_string()),
+            last_reload_fault: None,
+            draining: status.draining,
+        };
+        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity })));
+        generation
+    }
+
+    pub fn reload_failed(&self, faults: Vec<String>) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).last_reload_fault = Some(faults);
+    }
+
+    /// From now on not ready, so that nobody sends more.
+    pub fn drain(&self) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.draining = true;
+        status.ready = false;
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,117 @@
+//! Changes on disk into asks for a reload: the files themselves, and Kubernetes' `..data` links beside them.
+//! Asks only where what would be read has changed; decides nothing of whether it is right.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::reload::{Reloader, Trigger};
+
+/// How long the disk must be quiet: an editor or a kubelet writes in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+/// Where the system cannot tell of changes, they are looked for this often.
+const POLL: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub enum Event {
+    /// Something happened in a watched folder.
+    Disk,
+    /// These are the files from now on.
+    Files(Vec<PathBuf>),
+}
+
+/// What tells one state of a file from another: where its links lead, inode, length and time.
+type Print = Option<(PathBuf, u64, u64, i64, i64)>;
+
+/// A channel to tell of files by, and the thread that listens to it once `follow` is called.
+#[derive(Debug)]
+pub struct Watch {
+    pub events: Sender<Event>,
+    inbox: Receiver<Event>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let (events, inbox) = channel();
+        Self { events, inbox }
+    }
+}
+
+impl Watch {
+    /// Follows `files` until the process ends.
+    pub fn follow(self, files: Vec<PathBuf>, reloader: Reloader) -> std::io::Result<()> {
+        let disk = self.events.clone();
+        let watcher = notify::recommended_watcher(move |_| {
+            let _ = disk.send(Event::Disk);
+        });
+        let watcher = watcher.inspect_err(|error| tracing::warn!("cannot watch for changes, looking every 2 s: {error}")).ok();
+        let mut follower = Follower { watcher, folders: HashSet::new(), prints: Vec::new(), files: Vec::new() };
+        follower.set(files);
+        std::thread::Builder::new().name("watch".into()).spawn(move || follower.run(&self.inbox, &reloader))?;
+        Ok(())
+    }
+}
+
+struct Follower {
+    watcher: Option<RecommendedWatcher>,
+    folders: HashSet<PathBuf>,
+    files: Vec<PathBuf>,
+    prints: Vec<Print>,
+}
+
+impl Follower {
+    fn run(mut self, inbox: &Receiver<Event>, reloader: &Reloader) {
+        loop {
+            let first = if self.watcher.is_some() { inbox.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { inbox.recv_timeout(POLL) };
+            match first {
+                Ok(Event::Files(files)) => self.set(files),
+                Ok(Event::Disk) => self.settle(inbox),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let prints: Vec<Print> = self.files.iter().map(|file| print(file)).collect();
+            if prints != self.prints {
+                self.prints = prints;
+                reloader.ask(Trigger::Watch);
+            }
+        }
+    }
+
+    /// Waits until nothing has happened for a while.
+    fn settle(&mut self, inbox: &Receiver<Event>) {
+        while let Ok(event) = inbox.recv_timeout(QUIET) {
+            if let Event::Files(files) = event {
+                self.set(files);
+            }
+        }
+    }
+
+    fn set(&mut self, files: Vec<PathBuf>) {
+        if files != self.files {
+            self.prints = files.iter().map(|file| print(file)).collect();
+            self.files = files;
+        }
+        for file in &self.files {
+            let real = file.canonicalize().ok();
+            for folder in [Some(file.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::parent) {
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                if let Some(watcher) = &mut self.watcher
+                    && self.folders.insert(folder.to_owned())
+                    && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+                {
+                    tracing::warn!("cannot watch {}: {error}; reload by SIGHUP", folder.display());
+                }
+            }
+        }
+    }
+}
+
+fn print(file: &Path) -> Print {
+    let real = file.canonicalize().ok()?;
+    let meta = std::fs::metadata(&real).ok()?;
+    Some((real, meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}

@@ -1,0 +1,102 @@
+//! What happened, for the operator: one audit line, some counters and, where asked for, one span a decision.
+//! Never waits, never fails a decision, never writes a token, a query or a path.
+
+pub mod audit;
+pub mod metrics;
+pub mod trace;
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use crate::gate::Door;
+use crate::policy::{Decision, Outcome};
+use crate::request::Values;
+use audit::Audit;
+use metrics::Metrics;
+use trace::{Context, Tracer};
+
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    pub metrics: Metrics,
+    pub audit: Option<Audit>,
+    pub tracer: Option<Tracer>,
+}
+
+/// All that is told of one decision.
+#[derive(Debug)]
+pub struct Record<'a> {
+    pub door: Door,
+    pub decision: &'a Decision<'a>,
+    pub id: DecisionId,
+    pub generation: u64,
+    pub elapsed: Duration,
+}
+
+impl Record<'_> {
+    pub fn outcome(&self) -> &'static str {
+        match self.decision.outcome {
+            Outcome::Allow(_) => "allow",
+            Outcome::Deny(_) | Outcome::Inspect { .. } => "deny",
+        }
+    }
+}
+
+impl Telemetry {
+    /// Tells of a decision; gives the trace that it is part of, where traces are on.
+    pub fn record(&self, record: &Record<'_>, traceparent: Values<'_>) -> Option<Context> {
+        self.metrics.decided(record);
+        let parent = match traceparent {
+            Values::One(text) => Context::parse(text),
+            Values::None | Values::Many => None,
+        };
+        let trace = self.tracer.as_ref().map(|tracer| tracer.decided(record, parent));
+        if let Some(audit) = &self.audit {
+            audit.write(record, trace.or(parent));
+        }
+        trace
+    }
+}
+
+/// A decision's id: 64 bits, unlikely to repeat in the life of a log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DecisionId(u64);
+
+thread_local! {
+    static NEXT: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
+}
+
+impl DecisionId {
+    /// SplitMix64 (Steele, Lea, Flood, 2014) from a random start on each thread. It names a decision and protects nothing.
+    pub fn next() -> Self {
+        NEXT.with(|state| {
+            let next = state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+            state.set(next);
+            let mixed = (next ^ (next >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            Self(mixed ^ (mixed >> 31))
+        })
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub fn hex(self) -> [u8; 16] {
+        let mut out = [0; 16];
+        for (index, byte) in out.iter_mut().enumerate() {
+            let digit = u32::try_from(self.0 >> (60 - 4 * index) & 15).unwrap_or_default();
+            *byte = char::from_digit(digit, 16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(b'0');
+        }
+        out
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for DecisionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}

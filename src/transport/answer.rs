@@ -1,0 +1,42 @@
+//! A denial into an HTTP response, the same at every door that speaks HTTP.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::policy::Denial;
+use crate::telemetry::DecisionId;
+
+pub const REASON: HeaderName = HeaderName::from_static("x-scopegate-reason");
+pub const DECISION: HeaderName = HeaderName::from_static("x-scopegate-decision");
+
+/// The response for a denial.
+pub fn denied(denial: &Denial, id: DecisionId) -> Response<Full<Bytes>> {
+    let answer = denial.answer();
+    let mut response = Response::new(Full::new(bytes(answer.body)));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REASON, HeaderValue::from_static(answer.reason));
+    headers.insert(DECISION, decision(id));
+    if let Some(challenge) = answer.challenge.and_then(|challenge| HeaderValue::from_maybe_shared(bytes(challenge)).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some((name, value)) = answer.extra {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+pub fn decision(id: DecisionId) -> HeaderValue {
+    HeaderValue::from_bytes(&id.hex()).unwrap_or(HeaderValue::from_static("0"))
+}
+
+pub fn bytes(text: std::borrow::Cow<'static, str>) -> Bytes {
+    match text {
+        std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    }
+}

@@ -1,0 +1,268 @@
+//! Envoy's external authorization over gRPC: a `CheckRequest` into a question, the verdict into a `CheckResponse`.
+//! A decision is always gRPC OK: any other status is an error to Envoy, which some configurations let through.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::answer::bytes as answer_bytes;
+use super::bounds;
+use super::listener::Stream;
+use crate::credential::{Place, Presented, bearer};
+use crate::gate::{Door, Gate, Verdict};
+use crate::identity::{FIXED, REMOVED};
+use crate::live::Snapshot;
+use crate::policy::{Denial, Outcome, Reason};
+use crate::proto::attribute_context::HttpRequest;
+use crate::proto::authorization_server::{Authorization, AuthorizationServer};
+use crate::proto::check_response::HttpResponse;
+use crate::proto::r#struct::Field;
+use crate::proto::{
+    self, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus, OkHttpResponse, Struct,
+    value::Kind,
+};
+use crate::request::path::{NormalPath, split_target};
+use crate::request::{Body, Headers, RawRequest, Values};
+
+/// `envoy.config.core.v3.HeaderValueOption.HeaderAppendAction`.
+const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
+/// The service that Envoy's health checker may name.
+const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+
+/// `grpc.health.v1`, tied to whether a snapshot is loaded.
+#[derive(Clone, Debug)]
+pub struct Health {
+    reporter: HealthReporter,
+    server: HealthServer<HealthService>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let reporter = HealthReporter::new();
+        let server = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        Self { reporter, server }
+    }
+}
+
+impl Health {
+    pub async fn set(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.reporter.set_service_status("", status).await;
+        self.reporter.set_service_status(SERVICE, status).await;
+    }
+}
+
+/// Serves every connection that comes in, until the drain.
+pub async fn serve(gate: Arc<Gate>, health: Health, incoming: UnboundedReceiver<Stream>, drain: CancellationToken) {
+    let check = AuthorizationServer::new(Check { gate }).max_decoding_message_size(bounds::GRPC_MESSAGE);
+    let incoming = UnboundedReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+    let served = Server::builder()
+        .max_concurrent_streams(Some(bounds::GRPC_STREAMS))
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_max_header_list_size(Some(16 * 1024))
+        .add_service(check)
+        .add_service(health.server)
+        .serve_with_incoming_shutdown(incoming, drain.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!("the ext_authz door ended: {error}");
+    }
+}
+
+#[derive(Debug)]
+struct Check {
+    gate: Arc<Gate>,
+}
+
+#[tonic::async_trait]
+impl Authorization for Check {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        Ok(Response::new(check(&self.gate, request.get_ref())))
+    }
+}
+
+/// The answer to one check.
+pub fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
+    let attributes = request.attributes.as_ref();
+    let Some(http) = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref()) else {
+        return respond(None, None, &gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes));
+    };
+    let extra_scopes = match extra_scopes(attributes.map_or(&[], |attributes| &attributes.context_extensions)) {
+        Ok(scopes) => scopes,
+        Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
+    };
+    let headers = CheckHeaders(http);
+    let raw = RawRequest { method: &http.method, target: &http.path, host: (!http.host.is_empty()).then_some(&*http.host), headers: &headers };
+    let guard = gate.live.current();
+    let snapshot = guard.as_deref();
+    let verdict = gate.decide(Door::ExtAuthz, snapshot, &raw, (body(http, &headers), extra_scopes));
+    respond(snapshot, Some(http), &verdict)
+}
+
+/// `scopegate.scopes` of the route's `context_extensions`.
+fn extra_scopes(entries: &[Entry]) -> Result<&str, Reason> {
+    let mut found = entries.iter().filter(|entry| entry.key == *b"scopegate.scopes".as_slice());
+    match (found.next(), found.next()) {
+        (None, _) => Ok(""),
+        (Some(entry), None) => str::from_utf8(&entry.value).map_err(|_| Reason::AmbiguousHeader),
+        (Some(_), Some(_)) => Err(Reason::AmbiguousHeader),
+    }
+}
+
+/// The headers of a check, in whichever of the two encodings they came.
+struct CheckHeaders<'a>(&'a HttpRequest);
+
+impl<'a> CheckHeaders<'a> {
+    fn each(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let raw = self.0.header_map.as_ref().map_or(&[][..], |map| &map.headers);
+        let plain = if raw.is_empty() { &self.0.headers[..] } else { &[] };
+        raw.iter()
+            .map(|header| (&*header.key, if header.raw_value.is_empty() { &*header.value } else { &*header.raw_value }))
+            .chain(plain.iter().map(|entry| (&*entry.key, &*entry.value)))
+    }
+}
+
+impl Headers for CheckHeaders<'_> {
+    fn get(&self, name: &str) -> Values<'_> {
+        let mut found = self.each().filter(|(key, _)| key.len() == name.len() && key.eq_ignore_ascii_case(name.as_bytes()));
+        match (found.next(), found.next()) {
+            (None, _) => Values::None,
+            (Some((_, value)), None) => Values::One(value),
+            (Some(_), Some(_)) => Values::Many,
+        }
+    }
+}
+
+/// What Envoy buffered. A length that says otherwise, or Envoy's own word, makes it partial.
+fn body<'a>(http: &'a HttpRequest, headers: &CheckHeaders<'a>) -> Body<'a> {
+    let body: &[u8] = if http.raw_body.is_empty() { &http.body } else { &http.raw_body };
+    let said = match headers.get("content-length") {
+        Values::None => body.len(),
+        Values::One(text) => str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX),
+        Values::Many => usize::MAX,
+    };
+    let cut = !matches!(headers.get("x-envoy-auth-partial-body"), Values::None | Values::One(b"false"));
+    if cut || body.is_empty() || said != body.len() { Body::Partial } else { Body::Whole(body) }
+}
+
+fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, verdict: &Verdict<'_>) -> CheckResponse {
+    let (code, response) = match (&verdict.decision.outcome, snapshot, http) {
+        (Outcome::Allow(_), Some(snapshot), Some(http)) => (0, HttpResponse::OkResponse(allowed(snapshot, http, verdict))),
+        (Outcome::Deny(denial), ..) => denied(denial, verdict),
+        // The body was at hand, so that the judge has no reason to ask for it; and an allow has a request and a snapshot.
+        (Outcome::Inspect { .. } | Outcome::Allow(_), ..) => denied(&Reason::PartialBody.into(), verdict),
+    };
+    CheckResponse { status: Some(proto::Status { code }), http_response: Some(response), dynamic_metadata: Some(metadata(verdict)) }
+}
+
+fn denied(denial: &Denial, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
+    let answer = denial.answer();
+    // google.rpc.Code; any but OK denies, and the HTTP status is the one inside.
+    let code = match answer.status {
+        401 => 16,
+        503 => 14,
+        _ => 7,
+    };
+    let mut headers = vec![
+        set("content-type", Bytes::from_static(b"application/json")),
+        set("cache-control", Bytes::from_static(b"no-store")),
+        set("x-scopegate-reason", Bytes::from_static(answer.reason.as_bytes())),
+        set("x-scopegate-decision", Bytes::copy_from_slice(&verdict.id.hex())),
+    ];
+    headers.extend(answer.challenge.map(|challenge| set("www-authenticate", answer_bytes(challenge))));
+    headers.extend(answer.extra.map(|(name, value)| set(name, Bytes::from_static(value.as_bytes()))));
+    let status = Some(HttpStatus { code: i32::from(answer.status) });
+    (code, HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body: answer_bytes(answer.body) }))
+}
+
+fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> OkHttpResponse {
+    let caller = verdict.decision.caller.as_ref();
+    let mut headers = Vec::with_capacity(8);
+    let mut remove = Vec::with_capacity(24);
+    for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
+        let (dashed, underscored) = match (FIXED.get(index), UNDERSCORED.get(index)) {
+            (Some(dashed), Some(underscored)) => (Bytes::from_static(dashed.as_bytes()), Bytes::from_static(underscored.as_bytes())),
+            _ => (Bytes::copy_from_slice(name.as_bytes()), Bytes::from(name.replace('-', "_"))),
+        };
+        if underscored != dashed {
+            remove.push(underscored);
+        }
+        match value {
+            Some(value) => headers.push(set_bytes(dashed, Bytes::copy_from_slice(value.as_bytes()))),
+            None => remove.push(dashed),
+        }
+    }
+    remove.extend(REMOVED.iter().map(|name| Bytes::from_static(name.as_bytes())));
+    let sent = CheckHeaders(http);
+    for (name, value) in sent.each() {
+        // Whatever other spelling the client thought of.
+        if let Ok(name) = str::from_utf8(name)
+            && snapshot.identity.owns(name, value, caller)
+            && !headers.iter().any(|set| set.header.as_ref().is_some_and(|header| header.key == name.as_bytes()))
+            && !remove.iter().any(|known| *known == name.as_bytes())
+        {
+            remove.push(Bytes::copy_from_slice(name.as_bytes()));
+        }
+    }
+    for place in snapshot.sources.hidden_headers(caller) {
+        match place {
+            Place::Bearer if bearer(sent.get("authorization")) == Presented::Nothing => {}
+            Place::Bearer => remove.push(Bytes::from_static(b"authorization")),
+            Place::Header(name) => remove.push(Bytes::copy_from_slice(name.as_bytes())),
+        }
+    }
+    // What was decided is what goes on: the canonical path takes the place of the one that came.
+    let (path, _) = split_target(&http.path);
+    if let Ok(normal) = NormalPath::parse(path)
+        && normal.canonical().as_bytes() != path
+    {
+        let mut target = normal.canonical().as_bytes().to_vec();
+        target.extend_from_slice(http.path.get(path.len()..).unwrap_or_default());
+        headers.push(set(":path", Bytes::from(target)));
+    }
+    OkHttpResponse { headers, headers_to_remove: remove }
+}
+
+const UNDERSCORED: [&str; 5] = ["x_scopegate_id", "x_scopegate_credential", "x_scopegate_scopes", "x_scopegate_tenant", "x_scopegate_roles"];
+
+fn set(name: &'static str, value: Bytes) -> HeaderValueOption {
+    set_bytes(Bytes::from_static(name.as_bytes()), value)
+}
+
+/// Overwrites on every version of Envoy: 1.40 obeys `append` alone, later ones `append_action`.
+fn set_bytes(key: Bytes, value: Bytes) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key, value, raw_value: Bytes::new() }),
+        append: Some(BoolValue { value: false }),
+        append_action: OVERWRITE_IF_EXISTS_OR_ADD,
+    }
+}
+
+fn metadata(verdict: &Verdict<'_>) -> Struct {
+    let text = |key: &'static str, value: Bytes| Field {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Some(proto::Value { kind: Some(Kind::StringValue(value)) }),
+    };
+    let copy = |value: &str| Bytes::copy_from_slice(value.as_bytes());
+    let mut fields = Vec::with_capacity(7);
+    if let Some(caller) = &verdict.decision.caller {
+        fields.push(text("id", copy(caller.id)));
+        fields.push(text("credential", copy(caller.credential)));
+        fields.push(text("scopes", copy(caller.scopes.joined())));
+        fields.extend(caller.tenant.map(|tenant| text("tenant", copy(tenant))));
+    }
+    fields.extend(verdict.decision.rule.map(|rule| text("route", copy(&rule.name))));
+    fields.push(text("decision", Bytes::copy_from_slice(&verdict.id.hex())));
+    let generation = proto::Value { kind: Some(Kind::NumberValue(verdict.generation as f64)) };
+    fields.push(Field { key: Bytes::from_static(b"generation"), value: Some(generation) });
+    Struct { fields }
+}

@@ -1,0 +1,177 @@
+//! nginx, Traefik, Caddy and Envoy's HTTP mode: a sub-request that describes the real one, answered 200 or with the denial.
+//! Reads its dialect's headers only, exactly one value each, and only from a trusted peer. Never redirects.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
+
+use super::answer::{self, DECISION};
+use super::framing::{REFUSED, Refusal};
+use crate::credential::{Place, Presented, bearer};
+use crate::gate::{Door, Gate, Verdict};
+use crate::identity::REMOVED;
+use crate::live::Snapshot;
+use crate::policy::{Denial, Outcome, Reason};
+use crate::request::{Body, Headers, RawRequest, Values};
+
+#[derive(Debug)]
+pub struct ForwardAuth {
+    pub gate: Arc<Gate>,
+    pub trusted: Vec<IpNet>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Envoy,
+    Nginx,
+    /// Traefik and Caddy describe a request in the same headers.
+    Forwarded,
+}
+
+/// The request that the sub-request speaks of.
+struct Described<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    host: Option<&'a [u8]>,
+}
+
+impl ForwardAuth {
+    pub async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>, refusal: &Refusal) -> Response<Full<Bytes>> {
+        if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
+            self.gate.telemetry.metrics.refused(reason.as_str());
+            return refused(&self.gate, reason, Dialect::Envoy);
+        }
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let Some((dialect, inner)) = dialect(path) else {
+            return not_found();
+        };
+        // A Unix socket is trusted by the permissions of its file.
+        if peer.is_some_and(|peer| !self.trusted.iter().any(|network| network.contains(&peer))) {
+            tracing::warn!(?peer, "a peer outside `trusted_proxies` asked at the forward-auth door");
+            return refused(&self.gate, Reason::Forwarded, dialect);
+        }
+        let described = match describe(dialect, inner, &parts) {
+            Ok(described) => described,
+            Err(reason) => return refused(&self.gate, reason, dialect),
+        };
+        let raw = RawRequest { method: described.method, target: described.target, host: described.host, headers: &parts.headers };
+        let snapshot = arc_swap::Guard::into_inner(self.gate.live.current());
+        let snapshot = snapshot.as_deref();
+        let mut verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (Body::Unread, ""));
+        if let Outcome::Inspect { limit } = verdict.decision.outcome {
+            let read = read(dialect, &parts.headers, body, limit).await;
+            let body = read.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
+            verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (body, ""));
+        }
+        match (&verdict.decision.outcome, snapshot) {
+            (Outcome::Allow(_), Some(snapshot)) => allowed(dialect, snapshot, &verdict, &parts.headers),
+            (Outcome::Deny(denial), _) => denied(dialect, denial, &verdict),
+            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => denied(dialect, &Reason::PartialBody.into(), &verdict),
+        }
+    }
+}
+
+/// The dialect that a path asks for, and what is left of the target behind it.
+fn dialect(target: &str) -> Option<(Dialect, &str)> {
+    let bare = target.split('?').next().unwrap_or_default();
+    match bare {
+        "/nginx" => Some((Dialect::Nginx, "")),
+        "/traefik" | "/caddy" => Some((Dialect::Forwarded, "")),
+        _ => target.strip_prefix("/envoy").filter(|inner| inner.starts_with('/')).map(|inner| (Dialect::Envoy, inner)),
+    }
+}
+
+fn describe<'a>(dialect: Dialect, inner: &'a str, parts: &'a http::request::Parts) -> Result<Described<'a>, Reason> {
+    let one = |name: &str| match Headers::get(&parts.headers, name) {
+        Values::One(value) if !value.is_empty() => Ok(value),
+        Values::One(_) | Values::None | Values::Many => Err(Reason::Forwarded),
+    };
+    match dialect {
+        Dialect::Envoy => Ok(Described { method: parts.method.as_str().as_bytes(), target: inner.as_bytes(), host: Some(one("host")?) }),
+        Dialect::Nginx => Ok(Described { method: one("x-original-method")?, target: one("x-original-uri")?, host: Some(one("x-forwarded-host")?) }),
+        Dialect::Forwarded => {
+            Ok(Described { method: one("x-forwarded-method")?, target: one("x-forwarded-uri")?, host: Some(one("x-forwarded-host")?) })
+        }
+    }
+}
+
+/// The body that the proxy passed along, where it passes one.
+async fn read(dialect: Dialect, headers: &HeaderMap, body: Incoming, limit: usize) -> Option<Bytes> {
+    let cut = match Headers::get(headers, "x-envoy-auth-partial-body") {
+        Values::None => false,
+        Values::One(value) => value != b"false",
+        Values::Many => true,
+    };
+    // nginx passes the client's Content-Length without the body unless told otherwise.
+    if cut || dialect == Dialect::Nginx || body.is_end_stream() {
+        return None;
+    }
+    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes).filter(|bytes| !bytes.is_empty())
+}
+
+/// 200 with every identity header: a proxy that copies headers overwrites the client's only where there is one to copy.
+fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &HeaderMap) -> Response<Full<Bytes>> {
+    let caller = verdict.decision.caller.as_ref();
+    let mut response = Response::new(Full::default());
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(DECISION, answer::decision(verdict.id));
+    let mut remove: Vec<String> = Vec::new();
+    for (name, value) in snapshot.identity.headers(caller) {
+        let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        if value.is_none() {
+            remove.push(name.to_owned());
+        }
+        if name.contains('-') {
+            remove.push(name.replace('-', "_"));
+        }
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        headers.insert(header, value.unwrap_or(HeaderValue::from_static("")));
+    }
+    if dialect == Dialect::Envoy {
+        remove.extend(REMOVED.map(str::to_owned));
+        let owned = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
+        let set = |name: &str| headers.get(name).is_some_and(|value| !value.is_empty());
+        let spoofed = sent.iter().filter(owned).map(|(name, _)| name.as_str()).filter(|name| !set(name)).map(str::to_owned);
+        let spoofed: Vec<String> = spoofed.collect();
+        remove.extend(spoofed);
+        for place in snapshot.sources.hidden_headers(caller) {
+            if *place != Place::Bearer || bearer(Headers::get(sent, "authorization")) != Presented::Nothing {
+                remove.push(place.header().to_owned());
+            }
+        }
+        if let Ok(list) = HeaderValue::from_str(&remove.join(",")) {
+            headers.insert("x-envoy-auth-headers-to-remove", list);
+        }
+    }
+    response
+}
+
+/// nginx turns every status but 401 and 403 into its own 500.
+fn denied(dialect: Dialect, denial: &Denial, verdict: &Verdict<'_>) -> Response<Full<Bytes>> {
+    let mut response = answer::denied(denial, verdict.id);
+    if dialect == Dialect::Nginx && response.status() != StatusCode::UNAUTHORIZED {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
+    response
+}
+
+fn refused(gate: &Gate, reason: Reason, dialect: Dialect) -> Response<Full<Bytes>> {
+    let verdict = gate.refuse(Door::ForwardAuth, reason);
+    denied(dialect, &reason.into(), &verdict)
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    let body = r#"{"error":"not_found","message":"Known paths are /envoy/..., /nginx, /traefik and /caddy"}"#;
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

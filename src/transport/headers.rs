@@ -1,0 +1,90 @@
+//! The headers of an HTTP message as the gate asks for them, and those that end at a hop.
+//! Removes; adds nothing.
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName};
+
+use crate::policy::Reason;
+use crate::request::{Headers, Values};
+
+impl Headers for HeaderMap {
+    fn get(&self, name: &str) -> Values<'_> {
+        let mut values = self.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Values::None,
+            (Some(value), None) => Values::One(value.as_bytes()),
+            (Some(_), Some(_)) => Values::Many,
+        }
+    }
+}
+
+/// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+    )
+}
+
+/// Names that `Connection` must not take away: they say where a message goes and where it ends.
+const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding", "forwarded"];
+
+/// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    for value in headers.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
+            let name = HeaderName::from_bytes(token).map_err(|_| Reason::Framing)?;
+            if name == HOST {
+                return Err(Reason::AmbiguousHost);
+            }
+            if NOT_NOMINATED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
+                return Err(Reason::AmbiguousHeader);
+            }
+            names.push(name);
+        }
+    }
+    for name in names {
+        headers.remove(name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn named_and_known_hop_headers_go() {
+        let mut headers = map(&[("connection", "close, X-Mine"), ("keep-alive", "1"), ("x-mine", "a"), ("te", "trailers"), ("accept", "b")]);
+        remove_hop_by_hop(&mut headers).unwrap();
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn connection_cannot_name_what_routes_or_frames() {
+        for (value, reason) in [
+            ("host", Reason::AmbiguousHost),
+            ("Content-Length", Reason::AmbiguousHeader),
+            ("x-forwarded-for", Reason::AmbiguousHeader),
+            ("a b", Reason::Framing),
+        ] {
+            assert_eq!(remove_hop_by_hop(&mut map(&[("connection", value)])), Err(reason), "{value}");
+        }
+    }
+}

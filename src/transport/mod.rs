@@ -1,0 +1,13 @@
+//! Doors: bytes into a question for the gate, and its verdict into bytes.
+//! No door knows a scope, a token or a rule.
+
+pub mod admin;
+pub mod answer;
+pub mod bounds;
+pub mod ext_authz;
+pub mod forward_auth;
+pub mod framing;
+pub mod headers;
+pub mod listener;
+pub mod proxy;
+pub mod worker;

@@ -1,0 +1,113 @@
+//! The head of an allowed request into the head that the upstream gets, and the upstream's into the client's.
+//! Client-set identity headers go first, the gate's own come last, so that nothing the client says can take them away.
+
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Uri, Version};
+
+use crate::credential::{Place, Presented, bearer};
+use crate::gate::Verdict;
+use crate::identity::PREFIX;
+use crate::live::Snapshot;
+use crate::policy::Reason;
+use crate::request::Headers;
+use crate::request::path::{NormalPath, split_target};
+use crate::transport::headers;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Makes `parts` what goes on. `peer` comes with whether its own `X-Forwarded-*` are believed.
+pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: (Option<IpAddr>, bool)) -> Result<(), Reason> {
+    let caller = verdict.decision.caller.as_ref();
+    pin_path(parts)?;
+    parts.version = Version::HTTP_11;
+    let owned: Vec<HeaderName> = {
+        let owns = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
+        parts.headers.iter().filter(owns).map(|(name, _)| name.clone()).collect()
+    };
+    for name in owned {
+        parts.headers.remove(name);
+    }
+    for place in snapshot.sources.hidden_headers(caller) {
+        if *place != Place::Bearer || bearer(Headers::get(&parts.headers, "authorization")) != Presented::Nothing {
+            parts.headers.remove(place.header());
+        }
+    }
+    forwarded(&mut parts.headers, peer);
+    for (name, value) in snapshot.identity.headers(caller) {
+        let Some(value) = value else { continue };
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) else {
+            // Names and values were made fit for a header when they were loaded; if not, the upstream must not be left guessing.
+            return Err(Reason::NotReady);
+        };
+        parts.headers.insert(name, value);
+    }
+    if let Some(trace) = verdict.trace.and_then(|trace| HeaderValue::from_str(&trace.header()).ok()) {
+        parts.headers.insert(TRACEPARENT, trace);
+    }
+    Ok(())
+}
+
+/// The canonical path in origin form: what was decided on is what goes on.
+fn pin_path(parts: &mut http::request::Parts) -> Result<(), Reason> {
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let (path, query) = split_target(target.as_bytes());
+    let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+    if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() {
+        return Ok(());
+    }
+    let query = query.map(|query| String::from_utf8_lossy(query));
+    let text = match query {
+        Some(query) => format!("{}?{query}", normal.canonical()),
+        None => normal.canonical().to_owned(),
+    };
+    parts.uri = text.parse::<PathAndQuery>().map(Uri::from).map_err(|_| Reason::AmbiguousPath)?;
+    Ok(())
+}
+
+/// A trusted proxy's account of the client goes on with the proxy added; anybody else's is replaced.
+fn forwarded(headers: &mut HeaderMap, (peer, trusted): (Option<IpAddr>, bool)) {
+    if !trusted {
+        headers.remove(FORWARDED);
+        for name in ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-uri", "x-forwarded-method", "x-real-ip"] {
+            headers.remove(name);
+        }
+    }
+    if let Some(peer) = peer {
+        let before = if trusted { joined(headers) } else { None };
+        let list = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
+        if let Ok(list) = HeaderValue::from_str(&list) {
+            headers.insert(FORWARDED_FOR, list);
+        }
+    }
+    if !trusted || !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !trusted || !headers.contains_key(FORWARDED_HOST) {
+        match headers.get(HOST).cloned() {
+            Some(host) => headers.insert(FORWARDED_HOST, host),
+            None => headers.remove(FORWARDED_HOST),
+        };
+    }
+}
+
+fn joined(headers: &HeaderMap) -> Option<String> {
+    let list: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!list.is_empty()).then(|| list.join(", "))
+}
+
+/// Takes from the upstream's answer what is for this hop, and what only the gate may say.
+pub fn clean_response(headers: &mut HeaderMap) {
+    if headers::remove_hop_by_hop(headers).is_err() {
+        headers.remove(http::header::CONNECTION);
+    }
+    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
+}

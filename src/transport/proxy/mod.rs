@@ -1,0 +1,166 @@
+//! The reverse proxy, HTTP/1.1 on both sides: decides on a request's head and streams it on, or answers the denial.
+//! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
+
+mod forward;
+mod upstream;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Either, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
+
+use super::framing::{REFUSED, Refusal};
+use super::worker::Shared;
+use super::{answer, headers};
+use crate::config::settings::Upstream;
+use crate::gate::{Door, Gate, Verdict};
+use crate::live::Snapshot;
+use crate::policy::{Denial, Outcome, Reason};
+use crate::request::{Body, RawRequest};
+use upstream::{Lease, Pool};
+
+/// A body on its way: streamed from the other side, or held because it was inspected or is our own.
+pub type Flow = Either<Incoming, Full<Bytes>>;
+
+/// One worker's proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    gate: Arc<Gate>,
+    trusted: Vec<IpNet>,
+    pool: Pool,
+}
+
+/// One client's connection, and the upstream connection that it keeps.
+#[derive(Debug)]
+pub struct Connection {
+    proxy: Rc<Proxy>,
+    peer: Option<IpAddr>,
+    lease: Lease,
+}
+
+/// A request that was let through, ready to be sent.
+struct Passed {
+    parts: http::request::Parts,
+    body: Flow,
+}
+
+impl Proxy {
+    pub fn new(shared: &Shared, upstream: Upstream) -> Self {
+        let telemetry = Arc::clone(&shared.gate.telemetry);
+        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, telemetry) }
+    }
+
+    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| self.trusted.iter().any(|network| network.contains(&peer)))
+    }
+}
+
+impl Connection {
+    pub fn new(proxy: Rc<Proxy>, peer: Option<IpAddr>) -> Self {
+        let lease = proxy.pool.lease();
+        Self { proxy, peer, lease }
+    }
+
+    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+        let gate = &self.proxy.gate;
+        if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
+            gate.telemetry.metrics.refused(reason.as_str());
+            return refused(gate, reason);
+        }
+        let passed = match self.decide(request).await {
+            Ok(passed) => passed,
+            Err(response) => return response.map(Either::Right),
+        };
+        match self.proxy.pool.send(&self.lease, Request::from_parts(passed.parts, passed.body)).await {
+            Ok(mut response) => {
+                forward::clean_response(response.headers_mut());
+                response.map(Either::Left)
+            }
+            // Not a decision: the request was allowed, and the upstream did not answer.
+            Err(reason) => answer::denied(&reason.into(), crate::telemetry::DecisionId::next()).map(Either::Right),
+        }
+    }
+
+    async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Response<Full<Bytes>>> {
+        let gate = &self.proxy.gate;
+        let (mut parts, body) = request.into_parts();
+        let prepared = headers::remove_hop_by_hop(&mut parts.headers).and_then(|()| host(&parts).map(|host| host.map(<[u8]>::to_vec)));
+        let host = match prepared {
+            Ok(host) => host,
+            Err(reason) => return Err(answer::denied(&reason.into(), gate.refuse(Door::Proxy, reason).id)),
+        };
+        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
+        let head = (target.as_bytes(), host.as_deref());
+        let guard = gate.live.current();
+        let limit = {
+            let verdict = self.ask(guard.as_deref(), &parts, head, Body::Unread);
+            let Outcome::Inspect { limit } = verdict.decision.outcome else {
+                self.finish(guard.as_deref(), &verdict, &mut parts)?;
+                return Ok(Passed { parts, body: Either::Left(body) });
+            };
+            limit
+        };
+        // The body takes its time, and one snapshot serves the request to its end.
+        let snapshot = arc_swap::Guard::into_inner(guard);
+        let held = read(&parts.headers, body, limit).await;
+        let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
+        let verdict = self.ask(snapshot.as_deref(), &parts, head, shown);
+        self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())) })
+    }
+
+    fn ask<'s>(
+        &self,
+        snapshot: Option<&'s Snapshot>,
+        parts: &http::request::Parts,
+        (target, host): (&[u8], Option<&[u8]>),
+        body: Body<'_>,
+    ) -> Verdict<'s> {
+        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers };
+        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, ""))
+    }
+
+    /// Makes the head ready to be forwarded, or gives the denial.
+    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<(), Response<Full<Bytes>>> {
+        let refuse = |denial: &Denial| Err(answer::denied(denial, verdict.id));
+        match (&verdict.decision.outcome, snapshot) {
+            (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, (self.peer, self.proxy.trusts(self.peer))) {
+                Ok(()) => Ok(()),
+                Err(reason) => refuse(&reason.into()),
+            },
+            (Outcome::Deny(denial), _) => refuse(denial),
+            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => refuse(&Reason::PartialBody.into()),
+        }
+    }
+}
+
+fn refused(gate: &Gate, reason: Reason) -> Response<Flow> {
+    answer::denied(&reason.into(), gate.refuse(Door::Proxy, reason).id).map(Either::Right)
+}
+
+/// The host of a request; the authority of an absolute target must say the same (RFC 9112 §3.2.2).
+fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Reason::AmbiguousHost);
+    }
+    match (parts.uri.authority(), host) {
+        (Some(authority), Some(host)) if authority.as_str().as_bytes().eq_ignore_ascii_case(host) => Ok(Some(host)),
+        (Some(_), _) => Err(Reason::AmbiguousHost),
+        (None, host) => Ok(host),
+    }
+}
+
+/// The whole body, if it is not longer than `limit`.
+async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> Option<Bytes> {
+    if body.is_end_stream() || headers.contains_key(http::header::CONTENT_ENCODING) {
+        return None;
+    }
+    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes)
+}

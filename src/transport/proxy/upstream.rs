@@ -1,0 +1,162 @@
+//! Connections to the upstream: one stays with its client while there are few, beyond that they are shared within the worker.
+//! A request that may have been seen is sent again only if it is safe to repeat and the connection had been idle.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Flow;
+use crate::config::settings::Upstream;
+use crate::policy::Reason;
+use crate::telemetry::Telemetry;
+use crate::transport::bounds;
+
+/// What a worker's proxy connects with.
+#[derive(Debug)]
+pub struct Pool {
+    upstream: Upstream,
+    telemetry: Arc<Telemetry>,
+    shared: Rc<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    list: RefCell<Vec<SendRequest<Flow>>>,
+    pinned: Cell<usize>,
+}
+
+/// A client connection's hold on an upstream connection.
+#[derive(Debug)]
+pub struct Lease {
+    kept: RefCell<Option<SendRequest<Flow>>>,
+    pinned: bool,
+    shared: Rc<Idle>,
+}
+
+impl Pool {
+    pub fn new(upstream: Upstream, telemetry: Arc<Telemetry>) -> Self {
+        Self { upstream, telemetry, shared: Rc::default() }
+    }
+
+    pub fn lease(&self) -> Lease {
+        let pinned = self.shared.pinned.get() < bounds::PINNED;
+        self.shared.pinned.set(self.shared.pinned.get() + usize::from(pinned));
+        Lease { kept: RefCell::new(None), pinned, shared: Rc::clone(&self.shared) }
+    }
+
+    /// Sends and waits for the head of the answer.
+    pub async fn send(&self, lease: &Lease, request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(self.upstream.response_timeout, self.exchange(lease, request)).await;
+        self.telemetry.metrics.upstream.observe(started.elapsed());
+        answer.unwrap_or(Err(Reason::GatewayTimeout))
+    }
+
+    async fn exchange(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+        if let Some(mut sender) = lease.take() {
+            let again = repeatable(&request);
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    lease.put_back(sender);
+                    return Ok(response);
+                }
+                // Never written, or safe to write twice: the idle connection had gone stale.
+                Err(mut failed) => request = failed.take_message().or(again).ok_or(Reason::BadGateway)?,
+            }
+        }
+        let mut sender = self.connect().await?;
+        let response = sender.send_request(request).await.map_err(|error| {
+            tracing::debug!("the upstream broke off: {error}");
+            Reason::BadGateway
+        })?;
+        lease.put_back(sender);
+        Ok(response)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Flow>, Reason> {
+        let connect = TcpStream::connect(&self.upstream.authority);
+        let stream = match tokio::time::timeout(self.upstream.connect_timeout, connect).await {
+            Err(_) => return Err(Reason::GatewayTimeout),
+            Ok(Err(error)) => {
+                tracing::warn!("cannot connect to the upstream at {}: {error}", self.upstream.authority);
+                return Err(Reason::BadGateway);
+            }
+            Ok(Ok(stream)) => stream,
+        };
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = Builder::new()
+            .max_headers(bounds::HEADERS)
+            .max_header_size(bounds::RESPONSE_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Reason::BadGateway)?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!("an upstream connection ended: {error}");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+impl Lease {
+    fn take(&self) -> Option<SendRequest<Flow>> {
+        let kept = self.kept.borrow_mut().take().filter(SendRequest::is_ready);
+        kept.or_else(|| {
+            let mut list = self.shared.list.borrow_mut();
+            list.retain(|sender| !sender.is_closed());
+            let ready = list.iter().position(SendRequest::is_ready)?;
+            Some(list.swap_remove(ready))
+        })
+    }
+
+    fn put_back(&self, sender: SendRequest<Flow>) {
+        if self.pinned {
+            *self.kept.borrow_mut() = Some(sender);
+        } else {
+            self.shared.keep(sender);
+        }
+    }
+}
+
+impl Idle {
+    fn keep(&self, sender: SendRequest<Flow>) {
+        let mut list = self.list.borrow_mut();
+        list.retain(|sender| !sender.is_closed());
+        if list.len() < bounds::IDLE {
+            list.push(sender);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.pinned {
+            self.shared.pinned.set(self.shared.pinned.get().saturating_sub(1));
+        }
+        if let Some(sender) = self.kept.borrow_mut().take().filter(SendRequest::is_ready) {
+            self.shared.keep(sender);
+        }
+    }
+}
+
+/// A copy to send again, where that can do no harm (RFC 9110 §9.2.2).
+fn repeatable(request: &Request<Flow>) -> Option<Request<Flow>> {
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    (safe && request.body().is_end_stream()).then(|| {
+        let mut copy = Request::new(Either::Right(Full::default()));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
+}

@@ -1,0 +1,215 @@
+//! One thread and one runtime a core: a connection stays where it was first served, so that nothing on its way is shared.
+//! Connections are dealt out in turn by one accepting task a door.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::framing::{Checked, Refusal};
+use super::listener::{Accepted, Listener, Stream};
+use super::{bounds, ext_authz, forward_auth, proxy};
+use crate::config::settings::{Settings, Upstream};
+use crate::gate::{Door, Gate};
+
+/// What every worker serves with.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pub gate: Arc<Gate>,
+    pub settings: Arc<Settings>,
+    pub health: ext_authz::Health,
+    /// Cancelled when no more is accepted and what is in flight shall end.
+    pub drain: CancellationToken,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    inboxes: Arc<[UnboundedSender<(Door, Accepted)>]>,
+    next: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    pub fn start(shared: &Shared) -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let (outbox, inbox) = unbounded_channel();
+            let shared = shared.clone();
+            let (started, ready) = std::sync::mpsc::sync_channel(1);
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                let _ = started.send(Ok(()));
+                let limit = shared.settings.drain_timeout;
+                let tasks = TaskTracker::new();
+                runtime.block_on(work(inbox, shared, tasks.clone()));
+                tasks.close();
+                let drained = runtime.block_on(async { tokio::time::timeout(limit, tasks.wait()).await.is_ok() });
+                if !drained {
+                    tracing::warn!("some requests did not end within `drain_timeout`");
+                }
+                runtime.shutdown_timeout(Duration::ZERO);
+            });
+            ready.recv().unwrap_or_else(|_| Err(io::Error::other("a worker did not start")))?;
+            inboxes.push(outbox);
+            threads.push(thread?);
+        }
+        Ok(Self { inboxes: inboxes.into(), next: Arc::default(), threads })
+    }
+
+    /// Accepts at a door until the drain begins. Call inside a tokio runtime.
+    pub fn accept(&self, door: Door, listener: Listener, drain: CancellationToken) -> io::Result<()> {
+        let (inboxes, next) = (Arc::clone(&self.inboxes), Arc::clone(&self.next));
+        let deal = move |accepted| {
+            let index = next.fetch_add(1, Ordering::Relaxed) % inboxes.len().max(1);
+            if let Some(inbox) = inboxes.get(index) {
+                // A worker that has ended is draining, and so is this connection.
+                let _ = inbox.send((door, accepted));
+            }
+        };
+        let acceptor = Acceptor::new(listener)?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = drain.cancelled() => return,
+                    accepted = acceptor.accept() => match accepted {
+                        Ok(accepted) => deal(accepted),
+                        Err(error) => {
+                            // Out of file descriptors, most likely: wait for some to come back.
+                            tracing::warn!("cannot accept at the {} door: {error}", door.as_str());
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                    },
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until every worker has drained.
+    pub fn join(self) {
+        drop(self.inboxes);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener, std::path::PathBuf),
+}
+
+impl Acceptor {
+    fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Listener::Unix(listener, path) => Self::Unix(tokio::net::UnixListener::from_std(listener)?, path),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                stream.into_std().map(Accepted::Tcp)
+            }
+            Self::Unix(listener, _) => listener.accept().await?.0.into_std().map(Accepted::Unix),
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // The socket was this process's own; a new one may have taken its place only after it was gone.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn work(mut inbox: UnboundedReceiver<(Door, Accepted)>, shared: Shared, tasks: TaskTracker) {
+    let (checks, incoming) = unbounded_channel();
+    tasks.spawn(ext_authz::serve(Arc::clone(&shared.gate), shared.health.clone(), incoming, shared.drain.clone()));
+    let upstream = shared.settings.upstream.clone().map(|upstream: Upstream| Rc::new(proxy::Proxy::new(&shared, upstream)));
+    let forward_auth = Rc::new(forward_auth::ForwardAuth { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone() });
+    loop {
+        let job = tokio::select! {
+            () = shared.drain.cancelled() => return,
+            job = inbox.recv() => job,
+        };
+        let Some((door, accepted)) = job else { return };
+        let Ok((stream, peer)) = accepted.open() else { continue };
+        match door {
+            Door::ExtAuthz => {
+                let _ = checks.send(stream);
+            }
+            Door::ForwardAuth => {
+                let door = Rc::clone(&forward_auth);
+                let serve = move |refusal: Refusal| {
+                    service_fn(move |request| {
+                        let (door, refusal) = (Rc::clone(&door), Rc::clone(&refusal));
+                        async move { Ok::<_, std::convert::Infallible>(door.answer(request, peer, &refusal).await) }
+                    })
+                };
+                tasks.spawn_local(http1::<_, _, Full<bytes::Bytes>>(stream, shared.drain.clone(), serve));
+            }
+            Door::Proxy => {
+                let Some(proxy) = &upstream else { continue };
+                let connection = Rc::new(proxy::Connection::new(Rc::clone(proxy), peer));
+                let serve = move |refusal: Refusal| {
+                    service_fn(move |request| {
+                        let (connection, refusal) = (Rc::clone(&connection), Rc::clone(&refusal));
+                        async move { Ok::<_, std::convert::Infallible>(connection.answer(request, &refusal).await) }
+                    })
+                };
+                tasks.spawn_local(http1(stream, shared.drain.clone(), serve));
+            }
+        }
+    }
+}
+
+/// Serves one HTTP/1 connection to its end, or to the end of what is in flight once the drain begins.
+async fn http1<S, M, B>(stream: Stream, drain: CancellationToken, serve: M)
+where
+    M: FnOnce(Refusal) -> S,
+    S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = std::convert::Infallible>,
+    B: hyper::body::Body<Data = bytes::Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let refusal: Refusal = Rc::new(Cell::new(None));
+    let io = TokioIo::new(Checked::new(stream, Rc::clone(&refusal)));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds::HEAD_TIME)
+        .max_headers(bounds::HEADERS)
+        .pipeline_flush(true)
+        .serve_connection(io, serve(refusal));
+    let mut connection = std::pin::pin!(connection);
+    // An error here is the client's going away; there is nobody left to tell.
+    let ended = tokio::select! {
+        _ = connection.as_mut() => true,
+        () = drain.cancelled() => false,
+    };
+    if !ended {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
