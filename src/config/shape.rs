@@ -205,10 +205,10 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
 }
 
 fn accepts(shape: &Shape, value: &Value) -> bool {
-    match (shape, value) {
-        (Shape::Text, Value::Text(_)) | (Shape::Texts, Value::Text(_) | Value::List(_)) | (Shape::Object(_) | Shape::Map(..), Value::Map(_)) => true,
-        _ => false,
-    }
+    matches!(
+        (shape, value),
+        (Shape::Text, Value::Text(_)) | (Shape::Texts, Value::Text(_) | Value::List(_)) | (Shape::Object(_) | Shape::Map(..), Value::Map(_))
+    )
 }
 
 fn doubled(node: &Node, what: &str, faults: &mut Faults) {
@@ -296,5 +296,52 @@ fn json_of(shape: &Shape) -> Json {
             }
             json!({"type": "object", "properties": properties, "additionalProperties": false})
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row a key: its dotted name and what it says.
+    fn rows(prefix: &str, shape: &Shape, out: &mut Vec<String>) {
+        match shape {
+            Shape::Object(keys) => {
+                for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Later)) {
+                    let name = format!("{prefix}{}", key.name);
+                    out.push(format!("| `{name}` | {} |", key.doc.replace('|', "\\|")));
+                    rows(&format!("{name}."), &key.shape, out);
+                }
+            }
+            Shape::Map(inner, _) => rows(&format!("{prefix}*."), inner, out),
+            Shape::Either(shapes) => shapes.iter().for_each(|shape| rows(prefix, shape, out)),
+            Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_key_with_its_default() {
+        let mut expected = Vec::new();
+        rows("", &FILE, &mut expected);
+        // `default` takes what a route takes.
+        expected.retain(|row| !row.starts_with("| `default."));
+        let readme = include_str!("../../README.md");
+        let missing: Vec<_> = expected.iter().filter(|row| !readme.contains(*row)).collect();
+        assert!(missing.is_empty(), "README.md lacks:\n{}", missing.iter().map(|row| row.as_str()).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn the_schema_names_what_the_file_may_say() {
+        let schema = schema();
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert!(schema["properties"]["routes"].is_object() && schema["properties"]["credentials"].is_object());
+        assert!(schema["properties"].get("tls").is_none(), "what is not available is not offered");
+    }
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        let Shape::Object(keys) = &FILE else { panic!("the file is an object") };
+        assert_eq!(nearest("route", keys), "did you mean `routes`?");
+        assert!(nearest("zzzzzzzz", keys).starts_with("known are `upstream`"));
     }
 }

@@ -68,6 +68,7 @@ struct Object<'a> {
 }
 
 /// What the file is read with.
+#[derive(Debug)]
 pub struct Context<'a> {
     pub key: TagKey,
     pub universe: &'a Universe,

@@ -22,6 +22,7 @@ use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Outcome, Reason};
 use crate::request::{Body, RawRequest};
+use crate::telemetry::DecisionId;
 use upstream::{Lease, Pool};
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
@@ -42,6 +43,9 @@ pub struct Connection {
     peer: Option<IpAddr>,
     lease: Lease,
 }
+
+/// A denial, and the id of the decision that it came from.
+type Refused = (Denial, DecisionId);
 
 /// A request that was let through, ready to be sent.
 struct Passed {
@@ -74,7 +78,7 @@ impl Connection {
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return response.map(Either::Right),
+            Err((denial, id)) => return answer::denied(&denial, id).map(Either::Right),
         };
         match self.proxy.pool.send(&self.lease, Request::from_parts(passed.parts, passed.body)).await {
             Ok(mut response) => {
@@ -82,17 +86,17 @@ impl Connection {
                 response.map(Either::Left)
             }
             // Not a decision: the request was allowed, and the upstream did not answer.
-            Err(reason) => answer::denied(&reason.into(), crate::telemetry::DecisionId::next()).map(Either::Right),
+            Err(reason) => answer::denied(&reason.into(), DecisionId::next()).map(Either::Right),
         }
     }
 
-    async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Response<Full<Bytes>>> {
+    async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
         let prepared = headers::remove_hop_by_hop(&mut parts.headers).and_then(|()| host(&parts).map(|host| host.map(<[u8]>::to_vec)));
         let host = match prepared {
             Ok(host) => host,
-            Err(reason) => return Err(answer::denied(&reason.into(), gate.refuse(Door::Proxy, reason).id)),
+            Err(reason) => return Err((reason.into(), gate.refuse(Door::Proxy, reason).id)),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = (target.as_bytes(), host.as_deref());
@@ -126,16 +130,16 @@ impl Connection {
     }
 
     /// Makes the head ready to be forwarded, or gives the denial.
-    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<(), Response<Full<Bytes>>> {
-        let refuse = |denial: &Denial| Err(answer::denied(denial, verdict.id));
-        match (&verdict.decision.outcome, snapshot) {
+    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<(), Refused> {
+        let denial = match (&verdict.decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, (self.peer, self.proxy.trusts(self.peer))) {
-                Ok(()) => Ok(()),
-                Err(reason) => refuse(&reason.into()),
+                Ok(()) => return Ok(()),
+                Err(reason) => reason.into(),
             },
-            (Outcome::Deny(denial), _) => refuse(denial),
-            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => refuse(&Reason::PartialBody.into()),
-        }
+            (Outcome::Deny(denial), _) => denial.clone(),
+            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => Reason::PartialBody.into(),
+        };
+        Err((denial, verdict.id))
     }
 }
 
