@@ -71,7 +71,7 @@ impl Policy {
         if let Err(denial) = self.check(needs, &caller, view.headers, question.extra_scopes) {
             return decided(Outcome::Deny(denial), Some(caller));
         }
-        let outcome = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, question.body)) {
+        let outcome = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, (view.headers, question.body))) {
             None | Some(Ok(None)) => Outcome::Allow(Allowed(())),
             Some(Ok(Some(limit))) => Outcome::Inspect { limit },
             Some(Err(denial)) => Outcome::Deny(denial),
@@ -139,7 +139,11 @@ impl Policy {
     }
 
     /// `Ok(Some(limit))` where the body is still to be read.
-    fn inspect(&self, tools: &Tools, caller: &Caller<'_>, body: Body<'_>) -> Result<Option<usize>, Denial> {
+    fn inspect<H: Headers>(&self, tools: &Tools, caller: &Caller<'_>, (headers, body): (&H, Body<'_>)) -> Result<Option<usize>, Denial> {
+        // Whoever decodes a coding reads another body than the one that is here.
+        if !matches!(headers.get("content-encoding"), Values::None | Values::One(b"identity")) {
+            return Err(Reason::PartialBody.into());
+        }
         let body = match body {
             Body::Unread => return Ok(Some(tools.max_body)),
             Body::Partial => return Err(Reason::PartialBody.into()),

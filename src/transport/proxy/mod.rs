@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
@@ -111,7 +111,7 @@ impl Connection {
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
-        let held = read(&parts.headers, body, limit).await;
+        let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), &parts, head, shown);
         self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
@@ -162,8 +162,8 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if it is not longer than `limit`.
-async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> Option<Bytes> {
-    if body.is_end_stream() || headers.contains_key(http::header::CONTENT_ENCODING) {
+async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+    if body.is_end_stream() {
         return None;
     }
     Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes)
