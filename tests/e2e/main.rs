@@ -1,1 +1,84 @@
+//! The gate as it is deployed: the real proxies with the files of `deploy/`, the real command, a real application.
+//! `tests/run tools` installs the proxies; without them these tests fail, they do not skip.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on should stop")]
+
+mod application;
+mod client;
+mod demo;
+mod envoy;
+mod message;
+mod process;
+mod promises;
+mod stage;
+mod traces;
+
+/// Every promise at every front.
+macro_rules! fronts {
+    ($($name:ident: $front:ident),* $(,)?) => {$(
+        mod $name {
+            use crate::promises;
+            use crate::stage::{Front, Stage};
+
+            fn stage() -> Stage {
+                Stage::start(Front::$front)
+            }
+
+            #[test]
+            fn every_token_opens_what_its_scopes_say_and_nothing_else() {
+                promises::matrix(&stage());
+            }
+
+            #[test]
+            fn no_token_and_a_wrong_token_are_challenged() {
+                promises::challenges(&stage());
+            }
+
+            #[test]
+            fn a_missing_scope_is_named() {
+                promises::missing_scope(&stage());
+            }
+
+            #[test]
+            fn the_application_hears_of_the_caller_from_the_gate_alone() {
+                promises::identity(&stage());
+            }
+
+            #[test]
+            fn a_forged_identity_never_arrives_in_any_spelling() {
+                promises::forgeries(&stage());
+            }
+
+            #[test]
+            fn path_tricks_open_nothing() {
+                promises::paths(&stage());
+            }
+
+            #[test]
+            fn without_the_gate_nothing_gets_through() {
+                promises::closed(&mut stage());
+            }
+
+            #[test]
+            fn two_authorizations_are_refused() {
+                promises::two_authorizations(&stage());
+            }
+
+            #[test]
+            fn bodies_arrive_whole_and_tool_calls_are_seen_whole_or_denied() {
+                promises::bodies(&stage());
+            }
+        }
+    )*};
+}
+
+fronts! {
+    envoy_grpc: EnvoyGrpc,
+    envoy_grpc_with_plain_headers: EnvoyGrpcPlainHeaders,
+    envoy_unix: EnvoyUnix,
+    envoy_http: EnvoyHttp,
+    nginx: Nginx,
+    traefik: Traefik,
+    caddy: Caddy,
+    proxy_door: Proxy,
+}

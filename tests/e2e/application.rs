@@ -1,0 +1,54 @@
+//! The application behind the gate: says 200 to everything and remembers what it was asked, byte for byte.
+//! Knows nothing of tokens.
+
+use std::io::{BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::message::Message;
+
+pub const BODY: &str = "from the application";
+
+#[derive(Debug)]
+pub struct Application {
+    pub port: u16,
+    seen: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Application {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let all = Arc::clone(&seen);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let all = Arc::clone(&all);
+                std::thread::spawn(move || serve(&stream, &all));
+            }
+        });
+        Self { port, seen }
+    }
+
+    /// What came in since the last call.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+fn serve(stream: &TcpStream, seen: &Mutex<Vec<Message>>) {
+    let mut from = BufReader::new(stream);
+    while let Ok(Some(request)) = Message::read(&mut from, |_| true) {
+        let body = if request.word(0) == "HEAD" { "" } else { BODY };
+        // Remembered before it is answered, so that whoever has the answer finds it.
+        seen.lock().unwrap().push(request);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nX-Scopegate-Reason: forged\r\n\r\n{body}",
+            BODY.len()
+        );
+        if (&*stream).write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}

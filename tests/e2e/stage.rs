@@ -1,0 +1,213 @@
+//! An application, `scopegate serve` and, but for the bare proxy door, a real proxy before them, with the files of `deploy/` as they are.
+//! Only ports, socket paths and temporary folders are changed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use crate::application::Application;
+use crate::client::{Answer, Ask};
+use crate::message::Message;
+use crate::process::{Process, free_port, root, scopegate, tool};
+
+/// What stands before the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    EnvoyGrpc,
+    /// With `encode_raw_headers` off, as gateways that generate the filter leave it.
+    EnvoyGrpcPlainHeaders,
+    EnvoyUnix,
+    EnvoyHttp,
+    Nginx,
+    Traefik,
+    Caddy,
+    /// The gate itself.
+    Proxy,
+}
+
+impl Front {
+    pub fn is_envoy(self) -> bool {
+        matches!(self, Self::EnvoyGrpc | Self::EnvoyGrpcPlainHeaders | Self::EnvoyUnix | Self::EnvoyHttp)
+    }
+
+    /// Whether the gate gets to see request bodies.
+    pub fn shows_bodies(self) -> bool {
+        self.is_envoy() || self == Self::Proxy
+    }
+
+    /// Whether the gate's own body and headers reach the client; nginx writes its own.
+    pub fn carries_denials(self) -> bool {
+        self != Self::Nginx
+    }
+}
+
+#[derive(Debug)]
+pub struct Stage {
+    pub front: Front,
+    pub port: u16,
+    /// Envoy's operator port, where Envoy is the front.
+    pub envoy_admin: u16,
+    pub application: Application,
+    pub gate: Process,
+    pub proxy: Option<Process>,
+    tokens: Json,
+    _folder: TempDir,
+}
+
+/// Where the doors are.
+struct Doors {
+    application: u16,
+    proxy: u16,
+    ext_authz: String,
+    forward_auth: u16,
+    admin: u16,
+}
+
+impl Stage {
+    pub fn start(front: Front) -> Self {
+        Self::start_with(front, "")
+    }
+
+    /// `more` is put behind the gate's configuration.
+    pub fn start_with(front: Front, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let application = Application::start();
+        let socket = folder.path().join("authz.sock");
+        let ext_authz = if front == Front::EnvoyUnix { format!("unix:{}", socket.display()) } else { format!("127.0.0.1:{}", free_port()) };
+        let doors = Doors { application: application.port, proxy: free_port(), ext_authz, forward_auth: free_port(), admin: free_port() };
+        let gate = gate(folder.path(), &doors, more);
+        let (port, envoy_admin) = (if front == Front::Proxy { doors.proxy } else { free_port() }, free_port());
+        let mut proxy = proxy(front, folder.path(), &doors, (port, envoy_admin));
+        if let Some(proxy) = &mut proxy {
+            proxy.until("answering from the application", |_| Ask::get("/health").try_send(port).is_ok_and(|answer| answer.status == 200));
+        }
+        application.take();
+        let tokens = serde_json::from_str(&example("tokens.json")).unwrap();
+        Self { front, port, envoy_admin, application, gate, proxy, tokens, _folder: folder }
+    }
+
+    /// The token of an entry of Backstop's example file.
+    pub fn token(&self, id: &str) -> &str {
+        self.entry(id)["token"].as_str().unwrap()
+    }
+
+    pub fn holds(&self, id: &str, scope: &str) -> bool {
+        self.entry(id)["scopes"].as_array().unwrap().iter().any(|held| held == scope)
+    }
+
+    fn entry(&self, id: &str) -> &Json {
+        self.tokens.as_array().unwrap().iter().find(|entry| entry["id"] == id).unwrap()
+    }
+
+    /// The front's answer, and what the application saw of it.
+    pub fn ask(&self, ask: &Ask) -> (Answer, Vec<Message>) {
+        let answer = ask.send(self.port);
+        (answer, self.application.take())
+    }
+}
+
+/// The gate alone, with Backstop's example configuration before `application`; gives its proxy port too.
+pub fn gate_alone(folder: &Path, application: u16, more: &str) -> (Process, u16) {
+    let doors =
+        Doors { application, proxy: free_port(), ext_authz: format!("127.0.0.1:{}", free_port()), forward_auth: free_port(), admin: free_port() };
+    (gate(folder, &doors, more), doors.proxy)
+}
+
+fn gate(folder: &Path, doors: &Doors, more: &str) -> Process {
+    let mut config = swap(&example("scopegate.yaml"), &[("http://127.0.0.1:3000", &format!("http://127.0.0.1:{}", doors.application))]);
+    writeln!(
+        config,
+        "listen: {{proxy: 127.0.0.1:{}, ext_authz: '{}', forward_auth: 127.0.0.1:{}, admin: 127.0.0.1:{}}}\n{more}",
+        doors.proxy, doors.ext_authz, doors.forward_auth, doors.admin
+    )
+    .unwrap();
+    fs::write(folder.join("scopegate.yaml"), config).unwrap();
+    let mut gate = Process::start("scopegate", &scopegate(), folder, |command| {
+        command.args(["serve", "--config", "scopegate.yaml"]);
+        command.env("BACKSTOP_TOKENS", root().join("deploy/examples/backstop/tokens.json"));
+        // Spans are sent when they are made, near enough.
+        command.env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    });
+    gate.until("ready", |_| Ask::get("/readyz").try_send(doors.admin).is_ok_and(|answer| answer.status == 200));
+    gate
+}
+
+fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, u16)) -> Option<Process> {
+    let shipped = |name: &str| fs::read_to_string(root().join("deploy").join(name)).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let own = |address: u16| format!("127.0.0.1:{address}");
+    let (front_address, application, door) = (own(port), own(doors.application), own(doors.forward_auth));
+    match front {
+        Front::Proxy => None,
+        Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
+            let text = swap(&envoy_file(front, doors), &[
+                ("port_value: 10000", &format!("port_value: {port}")),
+                ("port_value: 3000", &format!("port_value: {}", doors.application)),
+            ]);
+            let admin = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {envoy_admin}}}}}}}\n");
+            write("envoy.yaml", &(text + &admin));
+            Some(Process::start("envoy", &tool("envoy"), folder, |command| {
+                command.args(["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]);
+            }))
+        }
+        Front::Nginx => {
+            let text = shipped("nginx/nginx.conf");
+            write("nginx.conf", &swap(&text, &[("127.0.0.1:10000", &front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
+            Some(Process::start("nginx", &tool("nginx"), folder, |command| {
+                command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+                // As root, the worker would be somebody who cannot write to this folder.
+                command.args(["-e", "stderr", "-g", "daemon off; user root root; error_log stderr warn;"]);
+            }))
+        }
+        Front::Traefik => {
+            write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &[("127.0.0.1:10000", &front_address)]));
+            write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
+            Some(Process::start("traefik", &tool("traefik"), folder, |command| {
+                command.arg("--configFile=traefik.yaml");
+            }))
+        }
+        Front::Caddy => {
+            let text = shipped("caddy/Caddyfile");
+            let changes = [(":10000", &*format!(":{port}")), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)];
+            write("Caddyfile", &swap(&text, &changes));
+            Some(Process::start("caddy", &tool("caddy"), folder, |command| {
+                command.args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"]);
+            }))
+        }
+    }
+}
+
+/// The shipped file of an Envoy front, with its way to the gate.
+fn envoy_file(front: Front, doors: &Doors) -> String {
+    let shipped = |name: &str| fs::read_to_string(root().join("deploy/envoy").join(name)).unwrap();
+    let grpc_port = || format!("port_value: {}", doors.ext_authz.rsplit(':').next().unwrap());
+    match front {
+        Front::EnvoyUnix => swap(&shipped("unix.yaml"), &[("/run/scopegate/authz.sock", doors.ext_authz.trim_start_matches("unix:"))]),
+        Front::EnvoyHttp => swap(&shipped("http.yaml"), &[("port_value: 9192", &format!("port_value: {}", doors.forward_auth))]),
+        Front::EnvoyGrpcPlainHeaders => {
+            swap(&shipped("grpc.yaml"), &[("encode_raw_headers: true", "encode_raw_headers: false"), ("port_value: 9191", &grpc_port())])
+        }
+        _ => swap(&shipped("grpc.yaml"), &[("port_value: 9191", &grpc_port())]),
+    }
+}
+
+fn example(name: &str) -> String {
+    fs::read_to_string(root().join("deploy/examples/backstop").join(name)).unwrap()
+}
+
+/// Replaces each text by another, and insists that it was there. The head comment is a user's to read and stays out of it.
+fn swap(text: &str, changes: &[(&str, &str)]) -> String {
+    let mut text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
+    // By way of a mark, so that nothing is changed twice: `127.0.0.1:30001` begins with another address.
+    for (index, (from, _)) in changes.iter().enumerate() {
+        assert!(text.contains(from), "the shipped file has no `{from}`");
+        text = text.replace(from, &format!("\0{index}\0"));
+    }
+    for (index, (_, to)) in changes.iter().enumerate() {
+        text = text.replace(&format!("\0{index}\0"), to);
+    }
+    text
+}
