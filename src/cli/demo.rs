@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -32,7 +33,7 @@ pub fn run() -> Result<bool, String> {
         let tokens = write_tokens(&folder.0)?;
         let application = application().await.map_err(|error| format!("the application cannot start: {error}"))?;
         let running = start(&folder.0, application).await?;
-        let mut envoy = envoy(&folder.0, &running, application);
+        let mut envoy = envoy(&folder.0, &running, application).await;
         print(&running, &tokens, envoy.as_ref().map(|(_, port)| *port));
         tokio::select! {
             _ = terminate.recv() => {}
@@ -126,8 +127,8 @@ async fn application() -> std::io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// A real Envoy in front of the same application, where one is on the path.
-fn envoy(folder: &Path, running: &Running, application: SocketAddr) -> Option<(Child, u16)> {
+/// A real Envoy in front of the same application, where one is on the path and comes up.
+async fn envoy(folder: &Path, running: &Running, application: SocketAddr) -> Option<(Child, u16)> {
     let Some(Address::Tcp(authorizer)) = running.addresses.ext_authz else { return None };
     let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).ok()?.port();
     let config = ENVOY
@@ -145,7 +146,18 @@ fn envoy(folder: &Path, running: &Running, application: SocketAddr) -> Option<(C
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn();
-    Some((child.ok()?, port))
+    let mut child = child.ok()?;
+    // What is printed is there to be pasted at once.
+    for _ in 0..200 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return None;
+        }
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Some((child, port))
 }
 
 fn print(running: &Running, tokens: &[(String, String)], envoy: Option<u16>) {

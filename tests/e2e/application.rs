@@ -43,10 +43,8 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<Message>>) {
         let body = if request.word(0) == "HEAD" { "" } else { BODY };
         // Remembered before it is answered, so that whoever has the answer finds it.
         seen.lock().unwrap().push(request);
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nX-Scopegate-Reason: forged\r\n\r\n{body}",
-            BODY.len()
-        );
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nX-Scopegate-Reason: forged\r\n\r\n{body}", BODY.len());
         if (&*stream).write_all(answer.as_bytes()).is_err() {
             return;
         }

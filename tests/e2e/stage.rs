@@ -52,8 +52,8 @@ pub struct Stage {
     pub envoy_admin: u16,
     pub application: Application,
     pub gate: Process,
-    pub proxy: Option<Process>,
     tokens: Json,
+    _proxy: Option<Process>,
     _folder: TempDir,
 }
 
@@ -86,7 +86,7 @@ impl Stage {
         }
         application.take();
         let tokens = serde_json::from_str(&example("tokens.json")).unwrap();
-        Self { front, port, envoy_admin, application, gate, proxy, tokens, _folder: folder }
+        Self { front, port, envoy_admin, application, gate, tokens, _proxy: proxy, _folder: folder }
     }
 
     /// The token of an entry of Backstop's example file.
@@ -109,13 +109,6 @@ impl Stage {
     }
 }
 
-/// The gate alone, with Backstop's example configuration before `application`; gives its proxy port too.
-pub fn gate_alone(folder: &Path, application: u16, more: &str) -> (Process, u16) {
-    let doors =
-        Doors { application, proxy: free_port(), ext_authz: format!("127.0.0.1:{}", free_port()), forward_auth: free_port(), admin: free_port() };
-    (gate(folder, &doors, more), doors.proxy)
-}
-
 fn gate(folder: &Path, doors: &Doors, more: &str) -> Process {
     let mut config = swap(&example("scopegate.yaml"), &[("http://127.0.0.1:3000", &format!("http://127.0.0.1:{}", doors.application))]);
     writeln!(
@@ -128,8 +121,6 @@ fn gate(folder: &Path, doors: &Doors, more: &str) -> Process {
     let mut gate = Process::start("scopegate", &scopegate(), folder, |command| {
         command.args(["serve", "--config", "scopegate.yaml"]);
         command.env("BACKSTOP_TOKENS", root().join("deploy/examples/backstop/tokens.json"));
-        // Spans are sent when they are made, near enough.
-        command.env("OTEL_BSP_SCHEDULE_DELAY", "50");
     });
     gate.until("ready", |_| Ask::get("/readyz").try_send(doors.admin).is_ok_and(|answer| answer.status == 200));
     gate
@@ -143,10 +134,10 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
     match front {
         Front::Proxy => None,
         Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
-            let text = swap(&envoy_file(front, doors), &[
-                ("port_value: 10000", &format!("port_value: {port}")),
-                ("port_value: 3000", &format!("port_value: {}", doors.application)),
-            ]);
+            let text = swap(
+                &envoy_file(front, doors),
+                &[("port_value: 10000", &format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))],
+            );
             let admin = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {envoy_admin}}}}}}}\n");
             write("envoy.yaml", &(text + &admin));
             Some(Process::start("envoy", &tool("envoy"), folder, |command| {
