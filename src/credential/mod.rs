@@ -34,6 +34,8 @@ impl Place {
             Self::Bearer => bearer(view.headers.get("authorization")),
             Self::Header(name) => match view.headers.get(name) {
                 Values::None => Presented::Nothing,
+                // As with `bearer`: a comma is what is left of two joined lines.
+                Values::One(value) if memchr::memchr(b',', value).is_some() => Presented::Ambiguous,
                 Values::One(value) => token(trim(value)),
                 Values::Many => Presented::Ambiguous,
             },

@@ -207,8 +207,8 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
         // Whatever other spelling the client thought of.
         if let Ok(name) = str::from_utf8(name)
             && snapshot.identity.owns(name, value, caller)
-            && !headers.iter().any(|set| set.header.as_ref().is_some_and(|header| header.key == name.as_bytes()))
-            && !remove.iter().any(|known| *known == name.as_bytes())
+            && !headers.iter().any(|set| set.header.as_ref().is_some_and(|header| header.key.eq_ignore_ascii_case(name.as_bytes())))
+            && !remove.iter().any(|known| known.eq_ignore_ascii_case(name.as_bytes()))
         {
             remove.push(Bytes::copy_from_slice(name.as_bytes()));
         }

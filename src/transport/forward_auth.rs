@@ -138,7 +138,8 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     if dialect == Dialect::Envoy {
         remove.extend(REMOVED.map(str::to_owned));
         let owned = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
-        let set = |name: &str| headers.get(name).is_some_and(|value| !value.is_empty());
+        // The decision's id is for the proxy, not for the upstream, and a client's own is nobody's.
+        let set = |name: &str| name != DECISION.as_str() && headers.get(name).is_some_and(|value| !value.is_empty());
         let spoofed = sent.iter().filter(owned).map(|(name, _)| name.as_str()).filter(|name| !set(name)).map(str::to_owned);
         let spoofed: Vec<String> = spoofed.collect();
         remove.extend(spoofed);
