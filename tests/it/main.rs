@@ -1,1 +1,6 @@
+//! The whole product from outside: every promise is a test, and this list is their table of contents.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::too_many_lines, missing_debug_implementations)]
 
+mod harness;
+
+mod corpus;

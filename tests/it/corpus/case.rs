@@ -1,0 +1,186 @@
+//! A corpus file: one policy, its tokens, and cases. In `target`, `host`, header values and `body`, a character up to U+00FF stands
+//! for the byte of that number, so that a case can say any bytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::doors::Door;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    #[serde(skip)]
+    pub name: String,
+    /// YAML; listen addresses, upstream and the token source are added.
+    pub policy: String,
+    /// JSON.
+    pub tokens: String,
+    /// Tokens of entries that have only their digest.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
+    /// Whether the answers depend on bodies, which nginx never shows.
+    #[serde(default)]
+    pub inspects: bool,
+    pub cases: Vec<Case>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub name: String,
+    #[serde(default = "get")]
+    pub method: String,
+    pub target: String,
+    #[serde(default = "host")]
+    pub host: String,
+    #[serde(default)]
+    pub no_host: bool,
+    /// Entry whose token goes into `Authorization: Bearer`.
+    #[serde(rename = "as")]
+    pub caller: Option<String>,
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    pub body: Option<String>,
+    /// Decided before a body is looked at, whatever the file says.
+    #[serde(default)]
+    before_body: bool,
+    pub expect: Expect,
+    #[serde(default)]
+    skip: Vec<Skip>,
+    #[serde(default)]
+    differs: Vec<Differs>,
+    #[serde(skip)]
+    pub token: Option<String>,
+    #[serde(skip)]
+    pub inspects: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    pub status: u16,
+    #[serde(default = "allowed")]
+    pub reason: String,
+    /// Space-delimited scopes of an `insufficient_scope`.
+    pub missing: Option<String>,
+    /// The same where one of them would do.
+    pub missing_any: Option<String>,
+    /// `x-scopegate-id` that the upstream is told; none on a public route.
+    pub id: Option<String>,
+    /// Further headers that the upstream gets.
+    #[serde(default)]
+    pub upstream: BTreeMap<String, String>,
+    /// Headers that the upstream must not get, in any spelling.
+    #[serde(default)]
+    pub absent: Vec<String>,
+    /// What is forwarded where it is not the target as sent.
+    pub upstream_target: Option<String>,
+    /// The upstream sees the credential.
+    #[serde(default)]
+    pub forwards: bool,
+}
+
+/// Doors at which the case cannot be put, and why not.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Skip {
+    doors: Vec<Door>,
+    why: String,
+}
+
+/// Doors whose own protocol makes another answer of the same request, and why.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Differs {
+    doors: Vec<Door>,
+    status: u16,
+    reason: String,
+    why: String,
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+fn host() -> String {
+    "app.test".into()
+}
+
+fn allowed() -> String {
+    "allowed".into()
+}
+
+impl File {
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut file: Self = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        file.name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let (clear, inspects) = (file.clear_tokens(), file.inspects);
+        for case in &mut file.cases {
+            case.inspects = inspects && !case.before_body;
+            if let Some(id) = &case.caller {
+                let token = clear.get(id).unwrap_or_else(|| panic!("{}: {}: no token of {id}", file.name, case.name)).clone();
+                case.headers.insert(0, ("authorization".into(), format!("Bearer {token}")));
+                case.token = Some(token);
+            }
+            let reasons = case.skip.iter().map(|skip| &skip.why).chain(case.differs.iter().map(|differs| &differs.why));
+            assert!(reasons.into_iter().all(|why| !why.is_empty()), "{}: why?", case.name);
+        }
+        file
+    }
+
+    /// Every token that a case may present, by entry.
+    pub fn clear_tokens(&self) -> BTreeMap<String, String> {
+        let entries: Vec<serde_json::Value> = serde_json::from_str(&self.tokens).unwrap();
+        let clear = entries.iter().filter_map(|entry| Some((entry["id"].as_str()?.to_owned(), entry["token"].as_str()?.to_owned())));
+        clear.chain(self.secrets.clone()).collect()
+    }
+
+    pub fn scopes_of(&self, id: &str) -> Option<String> {
+        let entries: Vec<serde_json::Value> = serde_json::from_str(&self.tokens).unwrap();
+        let entry = entries.into_iter().find(|entry| entry["id"] == id)?;
+        let scopes = entry["scopes"].as_array()?.iter().filter_map(|scope| scope.as_str());
+        Some(scopes.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl Case {
+    pub fn skips(&self, door: Door) -> bool {
+        self.skip.iter().any(|skip| skip.doors.contains(&door))
+    }
+
+    /// What this door must answer.
+    pub fn expected(&self, door: Door) -> Expect {
+        let mut expect = self.expect.clone();
+        if let Some(differs) = self.differs.iter().find(|differs| differs.doors.contains(&door)) {
+            (expect.status, expect.reason) = (differs.status, differs.reason.clone());
+            (expect.missing, expect.missing_any) = (None, None);
+            return expect;
+        }
+        if door == Door::Nginx {
+            if self.inspects && self.body.is_some() && ["allowed", "insufficient_scope", "unknown_tool", "invalid_body"].contains(&&*expect.reason) {
+                // A sub-request of nginx has no body to inspect.
+                (expect.status, expect.reason) = (400, "partial_body".into());
+                (expect.missing, expect.missing_any) = (None, None);
+            }
+            if ![200, 401].contains(&expect.status) {
+                expect.status = 403;
+            }
+        }
+        expect
+    }
+
+    pub fn reason_at(&self, door: Door) -> &str {
+        if door == Door::Nginx && self.expected(door).reason == "partial_body" {
+            return "partial_body";
+        }
+        self.differs.iter().find(|differs| differs.doors.contains(&door)).map_or(&self.expect.reason, |differs| &differs.reason)
+    }
+}
+
+/// The bytes that a text of the corpus stands for.
+pub fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|char| u8::try_from(u32::from(char)).unwrap_or_else(|_| panic!("{char:?} is no byte"))).collect()
+}

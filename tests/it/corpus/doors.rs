@@ -1,0 +1,271 @@
+//! One case at one door: how the request gets there, and what the door's client makes of the answer.
+
+use std::collections::BTreeMap;
+
+use scopegate::proto::check_response::HttpResponse;
+use serde::Deserialize;
+
+use super::case::{Case, Expect, File, bytes};
+use super::contract;
+use crate::harness::grpc::{self, Asked, Client, Header};
+use crate::harness::wire::{Reply, value};
+use crate::harness::{Gate, ask};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    Proxy,
+    /// ext_authz with the `headers` map.
+    Check,
+    /// ext_authz with `header_map` and `raw_value`.
+    CheckRaw,
+    Envoy,
+    Nginx,
+    Traefik,
+    Caddy,
+}
+
+impl Door {
+    pub const ALL: [Self; 7] = [Self::Proxy, Self::Check, Self::CheckRaw, Self::Envoy, Self::Nginx, Self::Traefik, Self::Caddy];
+
+    /// The `door` of its audit lines.
+    pub fn of_the_gate(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Check | Self::CheckRaw => "ext_authz",
+            Self::Envoy | Self::Nginx | Self::Traefik | Self::Caddy => "forward_auth",
+        }
+    }
+}
+
+pub struct Doors<'a> {
+    gate: &'a Gate,
+    file: &'a File,
+    checks: Client,
+}
+
+/// What a caller got, in the words of HTTP; `reply` where it came as such.
+struct Answer {
+    status: u16,
+    headers: Vec<Header>,
+    body: Vec<u8>,
+}
+
+/// What the upstream gets of an allowed request.
+struct Forwarded {
+    target: Vec<u8>,
+    headers: Vec<Header>,
+}
+
+impl<'a> Doors<'a> {
+    pub async fn open(gate: &'a Gate, file: &'a File) -> Self {
+        Self { gate, file, checks: grpc::connect(gate.ext_authz()).await }
+    }
+
+    /// Gives the id of the decision where the door tells it.
+    pub async fn ask(&mut self, door: Door, case: &Case) -> Result<Option<String>, String> {
+        let expect = case.expected(door);
+        match door {
+            Door::Proxy => self.proxy(case, &expect).await,
+            Door::Check | Door::CheckRaw => self.check(case, &expect, door == Door::CheckRaw).await,
+            Door::Envoy => self.envoy(case, &expect).await,
+            Door::Nginx | Door::Traefik | Door::Caddy => self.described(door, case, &expect).await,
+        }
+    }
+
+    async fn proxy(&self, case: &Case, expect: &Expect) -> Result<Option<String>, String> {
+        self.gate.upstream.take();
+        let reply = ask(self.gate.proxy(), request(case, &case.method, &case.target, &[])).await;
+        let mut seen = self.gate.upstream.take();
+        if expect.status != 200 {
+            if !seen.is_empty() {
+                return Err(format!("the upstream got {}", seen[0].first));
+            }
+            return denied(expect, &reply.into(), case.method == "HEAD");
+        }
+        same("status", &reply.status, &200)?;
+        same("requests at the upstream", &seen.len(), &1)?;
+        let got = seen.remove(0);
+        let target = got.head.split(|byte| *byte == b' ').nth(1).unwrap_or_default().to_vec();
+        same("body at the upstream", &got.body, &bytes(case.body.as_deref().unwrap_or_default()))?;
+        same("method at the upstream", &got.first.split(' ').next(), &Some(&*case.method))?;
+        self.told(case, expect, &Forwarded { target, headers: got.headers })?;
+        Ok(None)
+    }
+
+    async fn check(&mut self, case: &Case, expect: &Expect, raw: bool) -> Result<Option<String>, String> {
+        let asked = Asked {
+            method: bytes(&case.method),
+            target: bytes(&case.target),
+            host: if case.no_host { Vec::new() } else { bytes(&case.host) },
+            headers: headers(case),
+            body: bytes(case.body.as_deref().unwrap_or_default()),
+            raw,
+            extensions: Vec::new(),
+        };
+        let response = asked.clone().ask(&mut self.checks).await;
+        same("status", &grpc::status(&response), &expect.status)?;
+        same("generation", &grpc::metadata(&response, "generation").as_deref(), &Some("1"))?;
+        let id = grpc::metadata(&response, "decision");
+        match &response.http_response {
+            Some(HttpResponse::DeniedResponse(denial)) => {
+                let header = |option: &scopegate::proto::HeaderValueOption| {
+                    let header = option.header.as_ref().unwrap();
+                    (String::from_utf8(header.key.to_vec()).unwrap(), header.value.to_vec())
+                };
+                let headers = denial.headers.iter().map(header).collect();
+                let told = denied(expect, &Answer { status: expect.status, headers, body: denial.body.to_vec() }, false)?;
+                same("decision in header and metadata", &told, &id)?;
+            }
+            _ => {
+                let (target, headers) = grpc::forwarded(&asked, &response);
+                self.told(case, expect, &Forwarded { target, headers })?;
+                same("id in the metadata", &grpc::metadata(&response, "id"), &expect.id)?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Envoy's HTTP mode: the request itself under a prefix; headers of the answer overwrite, and some are named for removal.
+    async fn envoy(&self, case: &Case, expect: &Expect) -> Result<Option<String>, String> {
+        let reply = ask(self.gate.forward_auth(), request(case, &case.method, &format!("/envoy{}", case.target), &[])).await;
+        if expect.status != 200 {
+            return denied(expect, &reply.into(), case.method == "HEAD");
+        }
+        same("status", &reply.status, &200)?;
+        let removed = reply.header("x-envoy-auth-headers-to-remove").unwrap_or_default();
+        let mut list = headers(case);
+        for (name, value) in self.identity_of(&reply) {
+            list.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+            list.push((name, value));
+        }
+        list.retain(|(name, _)| !removed.split(',').any(|gone| gone.eq_ignore_ascii_case(name)));
+        // This mode has no way to set a path: Envoy sends on what it normalised itself.
+        let target = bytes(expect.upstream_target.as_deref().unwrap_or(&case.target));
+        self.told(case, expect, &Forwarded { target, headers: list })?;
+        Ok(reply.header("x-scopegate-decision"))
+    }
+
+    /// nginx, Traefik and Caddy describe the request in headers and copy the identity headers of a 200, empty ones too.
+    async fn described(&self, door: Door, case: &Case, expect: &Expect) -> Result<Option<String>, String> {
+        let (path, method, target) = match door {
+            Door::Nginx => ("/nginx", "x-original-method", "x-original-uri"),
+            Door::Traefik => ("/traefik", "x-forwarded-method", "x-forwarded-uri"),
+            Door::Caddy | Door::Proxy | Door::Check | Door::CheckRaw | Door::Envoy => ("/caddy", "x-forwarded-method", "x-forwarded-uri"),
+        };
+        let mut described = vec![(method, &*case.method), (target, &*case.target)];
+        if !case.no_host {
+            described.push(("x-forwarded-host", &*case.host));
+        }
+        let reply = ask(self.gate.forward_auth(), request(case, "GET", path, &described)).await;
+        if expect.status != 200 {
+            return denied(expect, &reply.into(), false);
+        }
+        same("status", &reply.status, &200)?;
+        let mut told: BTreeMap<String, String> = self.identity(expect);
+        for name in ["x-scopegate-id", "x-scopegate-credential", "x-scopegate-scopes", "x-scopegate-tenant", "x-scopegate-roles"] {
+            told.entry(name.into()).or_default();
+        }
+        let ours = |name: &str| name.starts_with("x-scopegate-") || self.configured(name);
+        for (name, text) in told.iter().filter(|(name, _)| ours(name)) {
+            same(name, &reply.header(name).as_ref(), &Some(text))?;
+        }
+        for name in expect.absent.iter().filter(|name| ours(name)) {
+            same(name, &reply.header(name).as_deref(), &Some(""))?;
+        }
+        Ok(reply.header("x-scopegate-decision"))
+    }
+
+    /// Whether the file's `forward.headers` has the name.
+    fn configured(&self, name: &str) -> bool {
+        self.file.policy.to_ascii_lowercase().contains(&format!("{name}: "))
+    }
+
+    /// The identity headers that the upstream must get, and no others under the gate's prefix.
+    fn identity(&self, expect: &Expect) -> BTreeMap<String, String> {
+        let mut told = BTreeMap::new();
+        if let Some(id) = &expect.id {
+            told.insert("x-scopegate-id".to_owned(), id.clone());
+            told.insert("x-scopegate-credential".to_owned(), "tokens".to_owned());
+            told.extend(self.file.scopes_of(id).map(|scopes| ("x-scopegate-scopes".to_owned(), scopes)));
+        }
+        told.extend(expect.upstream.iter().map(|(name, value)| (name.clone(), value.clone())));
+        told
+    }
+
+    fn identity_of(&self, reply: &Reply) -> Vec<Header> {
+        let ours = |name: &str| (name.starts_with("x-scopegate-") && name != "x-scopegate-decision") || self.configured(name);
+        reply.headers.iter().filter(|(name, _)| ours(name)).cloned().collect()
+    }
+
+    fn told(&self, case: &Case, expect: &Expect, forwarded: &Forwarded) -> Result<(), String> {
+        let target = bytes(expect.upstream_target.as_deref().unwrap_or(&case.target));
+        same("target at the upstream", &String::from_utf8_lossy(&forwarded.target), &String::from_utf8_lossy(&target))?;
+        let told = self.identity(expect);
+        for (name, text) in &told {
+            // An empty value is no value to an upstream.
+            same(name, &value(&forwarded.headers, name).as_ref(), &Some(text).filter(|text| !text.is_empty()))?;
+        }
+        for (name, _) in &forwarded.headers {
+            let folded = name.to_ascii_lowercase().replace('_', "-");
+            let told_by_us = told.contains_key(&name.to_ascii_lowercase());
+            if (folded.starts_with("x-scopegate-") && !told_by_us) || expect.absent.contains(&folded) {
+                return Err(format!("the upstream gets `{name}`"));
+            }
+        }
+        let leaks = |token: &String| forwarded.headers.iter().any(|(_, value)| String::from_utf8_lossy(value).contains(&**token));
+        same("a credential at the upstream", &self.file.clear_tokens().values().any(leaks), &expect.forwards)
+    }
+}
+
+fn denied(expect: &Expect, answer: &Answer, to_head: bool) -> Result<Option<String>, String> {
+    let told = contract::told(expect);
+    let header = |name: &str| value(&answer.headers, name);
+    same("reason", &header("x-scopegate-reason").as_deref(), &Some(&*expect.reason))?;
+    same("status", &answer.status, &expect.status)?;
+    if ![told.status, 403].contains(&expect.status) {
+        return Err(format!("the contract has {} for {}", told.status, expect.reason));
+    }
+    same("body", &String::from_utf8_lossy(&answer.body), &(if to_head { "" } else { &told.body }).into())?;
+    same("challenge", &header("www-authenticate"), &told.challenge)?;
+    same("content-type", &header("content-type").as_deref(), &Some("application/json"))?;
+    same("cache-control", &header("cache-control").as_deref(), &Some("no-store"))?;
+    let id = header("x-scopegate-decision");
+    if id.as_ref().is_none_or(|id| id.len() != 16) {
+        return Err(format!("decision is {id:?}"));
+    }
+    Ok(id)
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, not {expected:?}")) }
+}
+
+fn headers(case: &Case) -> Vec<Header> {
+    case.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect()
+}
+
+/// The bytes of an HTTP/1.1 request; `described` are headers about another one, which then has the host.
+fn request(case: &Case, method: &str, target: &str, described: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    if !described.is_empty() {
+        head.push_str("host: gate.test\r\n");
+    } else if !case.no_host {
+        head.push_str(&format!("host: {}\r\n", case.host));
+    }
+    for (name, value) in described.iter().map(|(name, value)| (*name, *value)).chain(case.headers.iter().map(|(name, value)| (&**name, &**value))) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    // A sub-request of nginx has no body.
+    let body = case.body.as_deref().filter(|_| !target.starts_with("/nginx") || described.is_empty());
+    if let Some(body) = body {
+        head.push_str(&format!("content-length: {}\r\n", body.chars().count()));
+    }
+    bytes(&format!("{head}\r\n{}", body.unwrap_or_default()))
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self { status: reply.status, headers: reply.headers, body: reply.body }
+    }
+}
