@@ -50,6 +50,11 @@ macro_rules! fronts {
             }
 
             #[test]
+            fn a_request_is_judged_by_what_it_is_not_by_what_it_says_of_itself() {
+                promises::descriptions(&stage());
+            }
+
+            #[test]
             fn path_tricks_open_nothing() {
                 promises::paths(&stage());
             }

@@ -181,7 +181,9 @@ fn envoy_file(front: Front, doors: &Doors) -> String {
         Front::EnvoyGrpcPlainHeaders => {
             swap(&shipped("grpc.yaml"), &[("encode_raw_headers: true", "encode_raw_headers: false"), ("port_value: 9191", &grpc_port())])
         }
-        _ => swap(&shipped("grpc.yaml"), &[("port_value: 9191", &grpc_port())]),
+        Front::EnvoyGrpc | Front::Nginx | Front::Traefik | Front::Caddy | Front::Proxy => {
+            swap(&shipped("grpc.yaml"), &[("port_value: 9191", &grpc_port())])
+        }
     }
 }
 
