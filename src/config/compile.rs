@@ -85,7 +85,11 @@ fn upstream(node: &Node, faults: &mut Faults) -> Option<Upstream> {
         return None;
     }
     let parsed = text.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/').unwrap_or(rest).parse::<http::uri::Authority>().ok());
-    let Some(authority) = parsed.filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty()) else {
+    // What stands behind the host is a port, or the connection would go to another one than was meant.
+    let plain = |authority: &http::uri::Authority| {
+        !authority.host().is_empty() && (authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port != 0))
+    };
+    let Some(authority) = parsed.filter(|authority| !authority.as_str().contains('@') && plain(authority)) else {
         faults.at(url, format!("`upstream` is {}; it is `http://host:port`, without path, query and user", url.quoted()));
         return None;
     };
