@@ -34,6 +34,8 @@ enum State {
     Trailers,
     /// Nothing more is read.
     Refused,
+    /// A body's framing broke; the next read tells.
+    Broken,
 }
 
 /// Reads through, checks, and writes through untouched.
@@ -73,7 +75,7 @@ impl<T> Checked<T> {
                 State::Chunk(left) => part(rest, left).map(|length| (length, State::Chunk(left - length as u64))),
                 State::ChunkEnd => crlf(rest)?.map(|length| (length, State::ChunkLine)),
                 State::Trailers => trailers(rest)?.map(|length| (length, State::Head)),
-                State::Refused => return Ok(()),
+                State::Refused | State::Broken => return Ok(()),
             };
             let Some((length, state)) = step else { return Ok(()) };
             self.good += length;
@@ -108,8 +110,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Checked<T> {
                 this.give(buffer);
                 return Poll::Ready(Ok(()));
             }
-            if this.state == State::Refused {
-                return Poll::Pending;
+            match this.state {
+                State::Refused => return Poll::Pending,
+                State::Broken => return Poll::Ready(Err(broken())),
+                State::Head | State::Length(_) | State::ChunkLine | State::Chunk(_) | State::ChunkEnd | State::Trailers => {}
             }
             // The middle of a long body goes straight to the parser.
             if let (State::Length(left), true) = (this.state, this.inbox.is_empty()) {
@@ -125,17 +129,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Checked<T> {
             let mut scratch = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut this.inner).poll_read(context, &mut scratch))?;
             if scratch.filled().is_empty() {
-                // The end, with whatever was begun: the parser tells a clean end from a broken one.
-                this.good = this.inbox.len();
-                if this.good > this.given && this.state == State::Head {
+                // The end. Half a head is refused, so that nothing can complete it; half a body goes on, and the parser finds it cut short.
+                if this.state == State::Head && this.inbox.len() > this.good {
                     this.refuse(Reason::Framing);
                     continue;
                 }
+                this.good = this.inbox.len();
                 this.give(buffer);
                 return Poll::Ready(Ok(()));
             }
             this.inbox.extend_from_slice(scratch.filled());
-            this.advance()?;
+            if this.advance().is_err() {
+                // Whatever came before the break goes first, however the bytes arrived.
+                this.state = State::Broken;
+            }
         }
     }
 }
