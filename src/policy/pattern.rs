@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::request::path::{NormalPath, PathFault};
-use crate::request::{HostName, method};
+use crate::request::{HostName, Method, method};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -186,8 +186,11 @@ fn literal(text: &str) -> Result<Box<str>, PatternFault> {
 }
 
 fn compare_methods(one: Option<&str>, two: Option<&str>) -> Relation {
+    // A pattern without a method covers the standard ones only, so that it has nothing in common with `PROPFIND`.
+    let is_other = |name: Option<&str>| name.and_then(|name| Method::parse(name.as_bytes())).is_some_and(|method| !method.is_standard());
     match (one, two) {
         _ if one == two => Relation::Equivalent,
+        (None, other) | (other, None) if is_other(other) => Relation::Disjoint,
         (None, _) | (Some("GET"), Some("HEAD")) => Relation::MoreGeneral,
         (_, None) | (Some("HEAD"), Some("GET")) => Relation::MoreSpecific,
         (Some(_), Some(_)) => Relation::Disjoint,
@@ -305,6 +308,9 @@ mod tests {
             ("POST /{$}", "/admin/{rest...}", false),
             ("GET /a", "HEAD /a", false),
             ("GET /a", "POST /a", false),
+            ("PROPFIND /", "/a", false),
+            ("TRACE /a/", "/{x}/b", false),
+            ("PROPFIND /a/{x}", "PROPFIND /{y}/b", true),
             ("example.com/a", "/a", false),
             ("example.com/a", "example.org/a", false),
             ("/{x}/b/{rest...}", "/a/{y}/c", true),

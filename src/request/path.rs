@@ -76,8 +76,8 @@ impl<'a> NormalPath<'a> {
                 b'%' => escaped = true,
                 b';' => oddities.semicolon = true,
                 b'/' if previous == b'/' => oddities.empty_segment = true,
-                // RFC 3986 allows none of these raw; `#` would start a fragment and `\` is a slash to some servers.
-                0..=0x20 | 0x7F.. | b'#' | b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => return Err(PathFault::Character),
+                // RFC 3986 allows none of these raw; `?` would start a query, `#` a fragment, and `\` is a slash to some servers.
+                0..=0x20 | 0x7F.. | b'?' | b'#' | b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => return Err(PathFault::Character),
                 _ => {}
             }
             previous = byte;
@@ -227,6 +227,7 @@ mod tests {
             ("/a\tb", Character),
             ("/a\\b", Character),
             ("/a#b", Character),
+            ("/a?b", Character),
             ("/caf\u{e9}", Character),
             ("/a\0", Character),
             ("/{id}", Character),
