@@ -161,10 +161,10 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
     }
 }
 
-/// The whole body, if it is not longer than `limit`.
+/// The whole body, if there is one and it is not longer than `limit`.
 async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }
-    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes)
+    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes).filter(|bytes| !bytes.is_empty())
 }
