@@ -5,3 +5,4 @@ mod harness;
 
 mod bad_input;
 mod corpus;
+mod fail_closed;
