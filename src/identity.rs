@@ -126,7 +126,7 @@ impl Template {
 /// Visible ASCII and space stand for themselves; anything else, and then `%` too, is percent-encoded (RFC 3986 §2.1).
 fn header_safe(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~');
-    if text.bytes().all(plain) {
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() * 2);

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// A request is a dozen small allocations, most of them in libraries; this one serves them for a third of the price.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     scopegate::cli::Cli::parse().run()
 }

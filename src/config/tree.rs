@@ -37,6 +37,8 @@ pub struct Key {
 pub fn parse(text: &str) -> Result<Node, (String, (u64, u64))> {
     let mut options = Options::default();
     options.duplicate_keys = DuplicateKeyPolicy::LastWins;
+    // `off` is a word here, as in YAML 1.2.
+    options.strict_booleans = true;
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or((1, 1), |location| (location.line(), location.column()));
         let message = error.without_snippet().to_string();

@@ -200,7 +200,6 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::HEAD_TIME)
         .max_headers(bounds::HEADERS)
-        .pipeline_flush(true)
         .serve_connection(io, serve(refusal));
     let mut connection = std::pin::pin!(connection);
     // An error here is the client's going away; there is nobody left to tell.

@@ -9,7 +9,7 @@ use http::{Uri, Version};
 
 use crate::credential::{Place, Presented, bearer};
 use crate::gate::Verdict;
-use crate::identity::PREFIX;
+use crate::identity::{FIXED, PREFIX};
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::request::Headers;
@@ -19,6 +19,14 @@ use crate::transport::headers;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// [`FIXED`], ready made.
+const FIXED_NAMES: [HeaderName; 5] = [
+    HeaderName::from_static(FIXED[0]),
+    HeaderName::from_static(FIXED[1]),
+    HeaderName::from_static(FIXED[2]),
+    HeaderName::from_static(FIXED[3]),
+    HeaderName::from_static(FIXED[4]),
+];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Makes `parts` what goes on. `peer` comes with whether its own `X-Forwarded-*` are believed.
@@ -39,9 +47,10 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
         }
     }
     forwarded(&mut parts.headers, peer);
-    for (name, value) in snapshot.identity.headers(caller) {
+    for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
         let Some(value) = value else { continue };
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) else {
+        let name = FIXED_NAMES.get(index).cloned().map_or_else(|| HeaderName::from_bytes(name.as_bytes()), Ok);
+        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) else {
             // Names and values were made fit for a header when they were loaded; if not, the upstream must not be left guessing.
             return Err(Reason::NotReady);
         };
