@@ -32,7 +32,7 @@ impl Check {
             println!("{fault}");
         }
         if let Some((routes, tokens)) = summary {
-            println!("no faults: {routes} routes, {tokens} tokens");
+            println!("no faults (routes: {routes}, tokens: {tokens})");
         }
         Ok(faults.is_empty())
     }

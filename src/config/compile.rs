@@ -106,7 +106,7 @@ fn duration(node: Option<&Node>, default: Duration) -> Duration {
 }
 
 fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
-    let text = node.text().unwrap_or_default();
+    let text = node.text()?;
     if text == "off" {
         return None;
     }
@@ -167,7 +167,12 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
     let mut table = Table::default();
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
+    let mut seen = std::collections::HashSet::new();
     for (key, value) in routes.map(Node::entries).unwrap_or_default() {
+        if !seen.insert(key.text.as_str()) {
+            // A doubled key is a fault already.
+            continue;
+        }
         let rule = compiler.rule(&key.text, value, faults);
         let pattern = match Pattern::parse(&key.text) {
             Ok(pattern) => pattern,

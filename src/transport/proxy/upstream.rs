@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -57,7 +57,11 @@ impl Pool {
         let started = Instant::now();
         let answer = tokio::time::timeout(self.upstream.response_timeout, self.exchange(lease, request)).await;
         self.telemetry.metrics.upstream.observe(started.elapsed());
-        answer.unwrap_or(Err(Reason::GatewayTimeout))
+        match answer.unwrap_or(Err(Reason::GatewayTimeout))? {
+            // Nobody asked for another protocol.
+            response if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Reason::BadGateway),
+            response => Ok(response),
+        }
     }
 
     async fn exchange(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
