@@ -61,10 +61,16 @@ impl Gate {
     pub async fn before(upstream: Upstream, config: &str, tokens: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_secret(&folder.path().join("tokens.json"), tokens);
-        let path = folder.path().join("scopegate.yaml");
-        std::fs::write(&path, complete(config, upstream.address)).unwrap();
+        std::fs::write(folder.path().join("scopegate.yaml"), complete(config, upstream.address)).unwrap();
+        Self::at(folder, upstream).await
+    }
+
+    /// From the `scopegate.yaml` of a folder.
+    pub async fn at(folder: TempDir, upstream: Upstream) -> Self {
         let audit = Capture::default();
-        let running = app::start(Input::File(path), audit.clone()).await.unwrap_or_else(|faults| panic!("{}", faults.join("\n")));
+        let running = app::start(Input::File(folder.path().join("scopegate.yaml")), audit.clone())
+            .await
+            .unwrap_or_else(|faults| panic!("{}", faults.join("\n")));
         Self { running, upstream, folder, audit }
     }
 
@@ -98,6 +104,10 @@ impl Gate {
 
     pub async fn metrics(&self) -> String {
         ask(self.admin(), "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.text()
+    }
+
+    pub async fn reload(&self) -> Reply {
+        ask(self.admin(), "POST /reload HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await
     }
 
     pub async fn readyz(&self) -> (u16, serde_json::Value) {

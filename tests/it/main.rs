@@ -3,6 +3,8 @@
 
 mod harness;
 
+mod backstop;
 mod bad_input;
 mod corpus;
 mod fail_closed;
+mod reload;
