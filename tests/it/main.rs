@@ -8,3 +8,4 @@ mod bad_input;
 mod corpus;
 mod fail_closed;
 mod reload;
+mod secrets;
