@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Request head, in bytes: Envoy's default (`max_request_headers_kb: 60`).
 pub const HEAD: usize = 60 * 1024;
-/// Header fields of a request: Envoy's default (`max_headers_count`).
+/// Header fields of a request: Envoy's default (`max_headers_count`), and what hyper parses without a heap.
 pub const HEADERS: usize = 100;
 /// A chunk-size line with its extensions; real ones have under twenty bytes.
 pub const CHUNK_LINE: usize = 256;

@@ -199,7 +199,6 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::HEAD_TIME)
-        .max_headers(bounds::HEADERS)
         .serve_connection(io, serve(refusal));
     let mut connection = std::pin::pin!(connection);
     // An error here is the client's going away; there is nobody left to tell.

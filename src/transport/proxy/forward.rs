@@ -29,8 +29,23 @@ const FIXED_NAMES: [HeaderName; 5] = [
 ];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Makes `parts` what goes on. `peer` comes with whether its own `X-Forwarded-*` are believed.
-pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: (Option<IpAddr>, bool)) -> Result<(), Reason> {
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address as text; `None` on a Unix socket.
+    pub address: Option<HeaderValue>,
+    /// Whether its own `X-Forwarded-*` are believed.
+    pub trusted: bool,
+}
+
+impl Peer {
+    pub fn new(address: Option<IpAddr>, trusted: bool) -> Self {
+        Self { address: address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok()), trusted }
+    }
+}
+
+/// Makes `parts` what goes on.
+pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: &Peer) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     pin_path(parts)?;
     parts.version = Version::HTTP_11;
@@ -66,6 +81,10 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
 fn pin_path(parts: &mut http::request::Parts) -> Result<(), Reason> {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let (path, query) = split_target(target.as_bytes());
+    if memchr::memchr(b'%', path).is_none() && parts.uri.authority().is_none() {
+        // Only escapes have more than one form.
+        return Ok(());
+    }
     let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
     if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() {
         return Ok(());
@@ -80,19 +99,18 @@ fn pin_path(parts: &mut http::request::Parts) -> Result<(), Reason> {
 }
 
 /// A trusted proxy's account of the client goes on with the proxy added; anybody else's is replaced.
-fn forwarded(headers: &mut HeaderMap, (peer, trusted): (Option<IpAddr>, bool)) {
+fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
+    let trusted = peer.trusted;
     if !trusted {
         headers.remove(FORWARDED);
         for name in ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-uri", "x-forwarded-method", "x-real-ip"] {
             headers.remove(name);
         }
     }
-    if let Some(peer) = peer {
+    if let Some(address) = &peer.address {
         let before = if trusted { joined(headers) } else { None };
-        let list = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
-        if let Ok(list) = HeaderValue::from_str(&list) {
-            headers.insert(FORWARDED_FOR, list);
-        }
+        let list = before.and_then(|before| HeaderValue::from_str(&format!("{before}, {}", address.to_str().ok()?)).ok());
+        headers.insert(FORWARDED_FOR, list.unwrap_or_else(|| address.clone()));
     }
     if !trusted || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));

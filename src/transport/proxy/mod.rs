@@ -23,6 +23,7 @@ use crate::live::Snapshot;
 use crate::policy::{Denial, Outcome, Reason};
 use crate::request::{Body, RawRequest};
 use crate::telemetry::DecisionId;
+use forward::Peer;
 use upstream::{Lease, Pool};
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
@@ -40,7 +41,7 @@ pub struct Proxy {
 #[derive(Debug)]
 pub struct Connection {
     proxy: Rc<Proxy>,
-    peer: Option<IpAddr>,
+    peer: Peer,
     lease: Lease,
 }
 
@@ -67,6 +68,7 @@ impl Proxy {
 impl Connection {
     pub fn new(proxy: Rc<Proxy>, peer: Option<IpAddr>) -> Self {
         let lease = proxy.pool.lease();
+        let peer = Peer::new(peer, proxy.trusts(peer));
         Self { proxy, peer, lease }
     }
 
@@ -132,7 +134,7 @@ impl Connection {
     /// Makes the head ready to be forwarded, or gives the denial.
     fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<(), Refused> {
         let denial = match (&verdict.decision.outcome, snapshot) {
-            (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, (self.peer, self.proxy.trusts(self.peer))) {
+            (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, &self.peer) {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason.into(),
             },

@@ -96,12 +96,8 @@ impl Pool {
             Ok(Ok(stream)) => stream,
         };
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = Builder::new()
-            .max_headers(bounds::HEADERS)
-            .max_header_size(bounds::RESPONSE_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Reason::BadGateway)?;
+        let (sender, connection) =
+            Builder::new().max_buf_size(bounds::RESPONSE_HEAD).handshake(TokioIo::new(stream)).await.map_err(|_| Reason::BadGateway)?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("an upstream connection ended: {error}");
