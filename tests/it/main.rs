@@ -7,5 +7,6 @@ mod backstop;
 mod bad_input;
 mod corpus;
 mod fail_closed;
+mod framing;
 mod reload;
 mod secrets;
