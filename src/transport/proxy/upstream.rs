@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
@@ -23,6 +24,8 @@ use crate::transport::bounds;
 #[derive(Debug)]
 pub struct Pool {
     upstream: Upstream,
+    /// The upstream's own name.
+    host: HeaderValue,
     telemetry: Arc<Telemetry>,
     shared: Rc<Idle>,
 }
@@ -43,7 +46,8 @@ pub struct Lease {
 
 impl Pool {
     pub fn new(upstream: Upstream, telemetry: Arc<Telemetry>) -> Self {
-        Self { upstream, telemetry, shared: Rc::default() }
+        let host = HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("localhost"));
+        Self { upstream, host, telemetry, shared: Rc::default() }
     }
 
     pub fn lease(&self) -> Lease {
@@ -53,8 +57,10 @@ impl Pool {
     }
 
     /// Sends and waits for the head of the answer.
-    pub async fn send(&self, lease: &Lease, request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+    pub async fn send(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
         let started = Instant::now();
+        // An HTTP/1.0 client may have named none, and an HTTP/1.1 server wants one (RFC 9112 §3.2).
+        request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let answer = tokio::time::timeout(self.upstream.response_timeout, self.exchange(lease, request)).await;
         self.telemetry.metrics.upstream.observe(started.elapsed());
         match answer.unwrap_or(Err(Reason::GatewayTimeout))? {
