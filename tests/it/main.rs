@@ -6,6 +6,7 @@ mod harness;
 mod backstop;
 mod bad_input;
 mod corpus;
+mod doors;
 mod fail_closed;
 mod framing;
 mod reload;

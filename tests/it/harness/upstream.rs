@@ -42,6 +42,7 @@ impl Upstream {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (book, answer) = (Arc::clone(&book), Arc::clone(&answer));
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(async move {
                     let mut wire = Wire::new(stream);
                     while let Some(message) = wire.request().await {
