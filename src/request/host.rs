@@ -13,20 +13,21 @@ pub struct HostName<'a>(Cow<'a, str>);
 impl<'a> HostName<'a> {
     /// `None` where the bytes are not one plain host.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let text = str::from_utf8(bytes).ok()?;
-        let name = if text.starts_with('[') {
-            let end = text.find(']')?;
-            let (name, port) = text.split_at_checked(end + 1)?;
-            port_is_plain(port).then_some(())?;
-            let inside = name.get(1..end)?;
-            inside.parse::<std::net::Ipv6Addr>().ok()?;
+        let end = match bytes.first()? {
+            b'[' => memchr::memchr(b']', bytes)? + 1,
+            _ => memchr::memchr(b':', bytes).unwrap_or(bytes.len()),
+        };
+        let (name, port) = bytes.split_at_checked(end)?;
+        port_is_plain(port).then_some(())?;
+        let name = if let Some(inside) = name.strip_prefix(b"[") {
+            str::from_utf8(inside.strip_suffix(b"]")?).ok()?.parse::<std::net::Ipv6Addr>().ok()?;
             name
         } else {
-            let (name, port) = text.split_at_checked(text.find(':').unwrap_or(text.len()))?;
-            port_is_plain(port).then_some(())?;
-            name.strip_suffix('.').unwrap_or(name)
+            let name = name.strip_suffix(b".").unwrap_or(name);
+            labels_are_plain(name).then_some(())?;
+            name
         };
-        (!name.is_empty() && name.len() <= MAX_HOST && labels_are_plain(name)).then_some(())?;
+        let name = str::from_utf8(name).ok()?;
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Some(Self(Cow::Owned(name.to_ascii_lowercase())));
         }
@@ -39,17 +40,25 @@ impl<'a> HostName<'a> {
 }
 
 /// Empty, or `:` and up to five digits (RFC 3986 §3.2.3 allows none).
-fn port_is_plain(text: &str) -> bool {
-    match text.strip_prefix(':') {
-        None => text.is_empty(),
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
+fn port_is_plain(text: &[u8]) -> bool {
+    match text.split_first() {
+        None => true,
+        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
     }
 }
 
-fn labels_are_plain(name: &str) -> bool {
-    name.starts_with('[')
-        || (name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-            && name.split('.').all(|label| !label.is_empty()))
+/// Labels of letters, digits, `-` and `_`, none of them empty.
+fn labels_are_plain(name: &[u8]) -> bool {
+    let mut at_label = false;
+    for byte in name {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' | b'_' => at_label = true,
+            b'.' if at_label => at_label = false,
+            _ => return false,
+        }
+    }
+    at_label && name.len() <= MAX_HOST
 }
 
 #[cfg(test)]

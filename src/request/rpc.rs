@@ -24,7 +24,9 @@ pub struct NotRpc;
 
 /// Every call of a body, in order; at least one.
 pub fn calls(body: &[u8]) -> Result<Vec<Call<'_>>, NotRpc> {
-    let Calls(calls) = serde_json::from_slice(body).map_err(|_| NotRpc)?;
+    // The parser passes over what it skips without a look at its bytes; JSON is UTF-8 throughout (RFC 8259 §8.1).
+    let body = str::from_utf8(body).map_err(|_| NotRpc)?;
+    let Calls(calls) = serde_json::from_str(body).map_err(|_| NotRpc)?;
     if calls.is_empty() { Err(NotRpc) } else { Ok(calls) }
 }
 
@@ -254,6 +256,7 @@ mod tests {
         let deep = format!("{{\"method\":\"x\",\"params\":{}", "[".repeat(100_000));
         assert_eq!(calls(deep.as_bytes()), Err(NotRpc));
         assert_eq!(calls(b"{\"method\":\"\xff\"}"), Err(NotRpc));
+        assert_eq!(calls(b"{\"method\":\"ping\",\"id\":\"\xff\"}"), Err(NotRpc));
         let batch = format!("[{}]", vec![r#"{"method":"x"}"#; MAX_BATCH + 1].join(","));
         assert_eq!(calls(batch.as_bytes()), Err(NotRpc));
     }
