@@ -20,7 +20,7 @@ use crate::live::reload::environment;
 
 /// Puts scopes in front of services that know nothing of tokens.
 #[derive(Debug, Parser)]
-#[command(name = "scopegate", version, arg_required_else_help = true)]
+#[command(name = "scopegate", version, arg_required_else_help = true, after_help = "Example:\n  scopegate demo")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,7 +49,7 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
     /// Make, rotate and hash tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  scopegate token new --id ci --scopes deploy:write")]
     Token(token::Token),
     /// Ask the operator door whether it is ready; for container probes
     #[command(after_help = "Example:\n  scopegate healthcheck --address 127.0.0.1:9190")]
