@@ -5,6 +5,7 @@ mod harness;
 
 mod backstop;
 mod bad_input;
+mod commands;
 mod corpus;
 mod doors;
 mod fail_closed;
