@@ -36,15 +36,30 @@ impl Faults {
     }
 
     pub fn at(&mut self, node: &Node, message: impl Into<String>) {
-        self.list.push(Fault { message: message.into(), file: self.file.clone(), place: Some(node.place) });
+        self.add(message.into(), Some(node.place));
     }
 
     pub fn at_place(&mut self, place: (u64, u64), message: impl Into<String>) {
-        self.list.push(Fault { message: message.into(), file: self.file.clone(), place: Some(place) });
+        self.add(message.into(), Some(place));
     }
 
     pub fn whole(&mut self, message: impl Into<String>) {
-        self.list.push(Fault { message: message.into(), file: self.file.clone(), place: None });
+        self.add(message.into(), None);
+    }
+
+    /// A fault is one line, whatever the operator's text that it quotes.
+    fn add(&mut self, mut message: String, place: Option<(u64, u64)>) {
+        if message.contains(char::is_control) {
+            message = message.chars().fold(String::new(), |mut line, letter| {
+                if letter.is_control() {
+                    line.extend(letter.escape_debug());
+                } else {
+                    line.push(letter);
+                }
+                line
+            });
+        }
+        self.list.push(Fault { message, file: self.file.clone(), place });
     }
 
     pub fn extend(&mut self, other: Self) {
