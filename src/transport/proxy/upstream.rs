@@ -79,14 +79,11 @@ impl Pool {
                     return Ok(response);
                 }
                 // Never written, or safe to write twice: the idle connection had gone stale.
-                Err(mut failed) => request = failed.take_message().or(again).ok_or(Reason::BadGateway)?,
+                Err(mut failed) => request = failed.take_message().or(again).ok_or_else(|| broken_off(failed.error()))?,
             }
         }
         let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await.map_err(|error| {
-            tracing::debug!("the upstream broke off: {error}");
-            Reason::BadGateway
-        })?;
+        let response = sender.send_request(request).await.map_err(|error| broken_off(&error))?;
         lease.put_back(sender);
         Ok(response)
     }
@@ -152,6 +149,12 @@ impl Drop for Lease {
             self.shared.keep(sender);
         }
     }
+}
+
+/// Whose fault it was: a body whose framing breaks is the client's, and what follows it is read by nobody.
+fn broken_off(error: &hyper::Error) -> Reason {
+    tracing::debug!("an exchange with the upstream broke off: {error}");
+    if error.is_user() { Reason::Framing } else { Reason::BadGateway }
 }
 
 /// A copy to send again, where that can do no harm (RFC 9110 §9.2.2).
