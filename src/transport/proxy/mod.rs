@@ -2,6 +2,7 @@
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
 mod forward;
+mod outgoing;
 mod upstream;
 
 use std::net::IpAddr;

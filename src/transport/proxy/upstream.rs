@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Flow;
+use super::outgoing::{Outgoing, within};
 use crate::config::settings::Upstream;
 use crate::policy::Reason;
 use crate::telemetry::Telemetry;
@@ -32,14 +33,14 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    list: RefCell<Vec<SendRequest<Flow>>>,
+    list: RefCell<Vec<SendRequest<Outgoing>>>,
     pinned: Cell<usize>,
 }
 
 /// A client connection's hold on an upstream connection.
 #[derive(Debug)]
 pub struct Lease {
-    kept: RefCell<Option<SendRequest<Flow>>>,
+    kept: RefCell<Option<SendRequest<Outgoing>>>,
     pinned: bool,
     shared: Rc<Idle>,
 }
@@ -61,7 +62,9 @@ impl Pool {
         let started = Instant::now();
         // An HTTP/1.0 client may have named none, and an HTTP/1.1 server wants one (RFC 9112 §3.2).
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
-        let answer = tokio::time::timeout(self.upstream.response_timeout, self.exchange(lease, request)).await;
+        let request = request.map(Outgoing::new);
+        let moved = request.body().moved();
+        let answer = within(self.upstream.response_timeout, &moved, self.exchange(lease, request)).await;
         self.telemetry.metrics.upstream.observe(started.elapsed());
         match answer.unwrap_or(Err(Reason::GatewayTimeout))? {
             // Nobody asked for another protocol.
@@ -70,7 +73,7 @@ impl Pool {
         }
     }
 
-    async fn exchange(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+    async fn exchange(&self, lease: &Lease, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Reason> {
         if let Some(mut sender) = lease.take() {
             let again = repeatable(&request);
             match sender.try_send_request(request).await {
@@ -88,7 +91,7 @@ impl Pool {
         Ok(response)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Flow>, Reason> {
+    async fn connect(&self) -> Result<SendRequest<Outgoing>, Reason> {
         let connect = TcpStream::connect(&self.upstream.authority);
         let stream = match tokio::time::timeout(self.upstream.connect_timeout, connect).await {
             Err(_) => return Err(Reason::GatewayTimeout),
@@ -111,7 +114,7 @@ impl Pool {
 }
 
 impl Lease {
-    fn take(&self) -> Option<SendRequest<Flow>> {
+    fn take(&self) -> Option<SendRequest<Outgoing>> {
         let kept = self.kept.borrow_mut().take().filter(SendRequest::is_ready);
         kept.or_else(|| {
             let mut list = self.shared.list.borrow_mut();
@@ -121,7 +124,7 @@ impl Lease {
         })
     }
 
-    fn put_back(&self, sender: SendRequest<Flow>) {
+    fn put_back(&self, sender: SendRequest<Outgoing>) {
         if self.pinned {
             *self.kept.borrow_mut() = Some(sender);
         } else {
@@ -131,7 +134,7 @@ impl Lease {
 }
 
 impl Idle {
-    fn keep(&self, sender: SendRequest<Flow>) {
+    fn keep(&self, sender: SendRequest<Outgoing>) {
         let mut list = self.list.borrow_mut();
         list.retain(|sender| !sender.is_closed());
         if list.len() < bounds::IDLE {
@@ -158,10 +161,10 @@ fn broken_off(error: &hyper::Error) -> Reason {
 }
 
 /// A copy to send again, where that can do no harm (RFC 9110 §9.2.2).
-fn repeatable(request: &Request<Flow>) -> Option<Request<Flow>> {
+fn repeatable(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     (safe && request.body().is_end_stream()).then(|| {
-        let mut copy = Request::new(Either::Right(Full::default()));
+        let mut copy = Request::new(Outgoing::new(Either::Right(Full::default())));
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.version_mut() = request.version();

@@ -161,3 +161,16 @@ async fn a_drain_finishes_what_is_in_flight_and_ends_with_status_0() {
     let audit = serving.audit();
     assert_eq!(audit.lines().count(), 1, "the audit line is written out: {audit}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_may_take_longer_than_an_answer_may() {
+    let config = format!("{POLICY}upstream: {{url: \"http://UPSTREAM\", response_timeout: 1s}}\n");
+    let gate = Gate::before(Upstream::start().await, &config, TOKENS).await;
+    let mut wire = Wire::connect(gate.proxy()).await;
+    wire.send("POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\n").await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        wire.send("x").await;
+    }
+    assert_eq!(wire.reply(false).await.status, 200);
+}
