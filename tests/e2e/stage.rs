@@ -149,8 +149,8 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
             write("nginx.conf", &swap(&text, &[("127.0.0.1:10000", &front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
             Some(Process::start("nginx", &tool("nginx"), folder, |command| {
                 command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
-                // As root, the worker would be somebody who cannot write to this folder.
-                command.args(["-e", "stderr", "-g", "daemon off; user root root; error_log stderr warn;"]);
+                // One process: a worker would outlive a master that is killed.
+                command.args(["-e", "stderr", "-g", "daemon off; master_process off; error_log stderr warn;"]);
             }))
         }
         Front::Traefik => {
