@@ -28,10 +28,12 @@ fn count(whole: &[u8], part: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    type Target = (&'static str, fn(&[u8]));
+
     #[test]
     fn every_seed_holds() {
         let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-        let targets: [(&str, fn(&[u8])); 9] = [
+        let targets: [Target; 9] = [
             ("bearer", super::bearer::hold),
             ("check_request", super::check_request::hold),
             ("configuration", super::configuration::hold),
