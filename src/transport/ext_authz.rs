@@ -1,14 +1,19 @@
 //! Envoy's external authorization over gRPC: a `CheckRequest` into a question, the verdict into a `CheckResponse`.
 //! A decision is always gRPC OK: any other status is an error to Envoy, which some configurations let through.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -64,7 +69,7 @@ impl Health {
 /// Serves every connection that comes in, until the drain.
 pub async fn serve(gate: Arc<Gate>, health: Health, incoming: UnboundedReceiver<Stream>, drain: CancellationToken) {
     let check = AuthorizationServer::new(Check { gate }).max_decoding_message_size(bounds::GRPC_MESSAGE);
-    let incoming = UnboundedReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+    let incoming = UnboundedReceiverStream::new(incoming).map(|stream| Ok::<_, io::Error>(Gathered(stream)));
     let served = Server::builder()
         .max_concurrent_streams(Some(bounds::GRPC_STREAMS))
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -76,6 +81,37 @@ pub async fn serve(gate: Arc<Gate>, health: Health, incoming: UnboundedReceiver<
     if let Err(error) = served {
         tracing::error!("the ext_authz door ended: {error}");
     }
+}
+
+/// A connection that does not offer to write several pieces at once. To one that does, h2 sends every message of 256 bytes
+/// and more by a call of its own, which ours have; to this one only those of over 1,024 bytes, and the answers to what
+/// came in together go out together.
+struct Gathered(Stream);
+
+impl AsyncRead for Gathered {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl Connected for Gathered {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 #[derive(Debug)]
