@@ -15,24 +15,29 @@ pub const CLIENTS: usize = 32;
 pub struct Measured {
     latencies: Vec<Duration>,
     pub failed: usize,
-    /// Seconds of the server's.
+    /// Seconds of the server's in this run.
     pub cpu: f64,
+    /// Microseconds of the server's for each request, of every run that was added.
+    runs: Vec<f64>,
 }
 
 impl Measured {
     pub fn gather(parts: Vec<(Vec<Duration>, usize)>) -> Self {
         let failed = parts.iter().map(|(_, failed)| failed).sum();
-        Self { latencies: parts.into_iter().flat_map(|(latencies, _)| latencies).collect(), failed, cpu: 0.0 }
+        Self { latencies: parts.into_iter().flat_map(|(latencies, _)| latencies).collect(), failed, ..Self::default() }
     }
 
     pub fn add(&mut self, other: Self) {
+        self.runs.push(other.cpu * 1e6 / other.latencies.len().max(1) as f64);
         self.latencies.extend(other.latencies);
         self.failed += other.failed;
-        self.cpu += other.cpu;
     }
 
+    /// Microseconds of the server's for each request: the median of the runs, so that a neighbour's work in one of them does not count.
     pub fn cpu_micros(&self) -> f64 {
-        self.cpu * 1e6 / self.latencies.len().max(1) as f64
+        let mut sorted = self.runs.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     }
 
     /// In microseconds.

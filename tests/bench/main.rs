@@ -22,13 +22,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub struct Effort {
     pub tokens: usize,
     pub routes: usize,
-    /// Of each server under load.
+    /// Of each run of load. Servers take turns in short runs, so that all see the machine in the same moods.
     pub time: Duration,
     pub rounds: usize,
 }
 
-const WHOLE: Effort = Effort { tokens: 1_000_000, routes: 10_000, time: Duration::from_secs(4), rounds: 3 };
-const QUICK: Effort = Effort { tokens: 100_000, routes: 1_000, time: Duration::from_millis(1200), rounds: 1 };
+const WHOLE: Effort = Effort { tokens: 1_000_000, routes: 10_000, time: Duration::from_secs(2), rounds: 7 };
+const QUICK: Effort = Effort { tokens: 100_000, routes: 1_000, time: Duration::from_millis(500), rounds: 3 };
 
 /// Rows of `figure | measured | target`.
 #[derive(Debug, Default)]
