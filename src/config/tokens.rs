@@ -1,13 +1,15 @@
 //! A token file into a roster: the array of `{id, token, scopes, …}`, or the same under `tokens`.
 //! Reports every fault by entry id and never quotes a token, nor lets the JSON parser do so.
 
-use std::collections::HashSet;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use hashbrown::HashSet;
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use super::fault::Faults;
@@ -60,13 +62,6 @@ struct Previous<'a> {
     expires_at: Text<'a>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Object<'a> {
-    #[serde(borrow)]
-    tokens: Vec<Said<'a>>,
-}
-
 /// What the file is read with.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -116,40 +111,76 @@ fn bytes_of(path: &Path, context: &Context<'_>, warnings: &mut Vec<String>) -> R
 
 /// The roster of a token file's bytes.
 pub fn parse(bytes: &[u8], context: Context<'_>, mut faults: Faults) -> Result<Roster, Faults> {
-    let said = match said(bytes) {
-        Ok(said) => said,
-        Err(()) => {
-            diagnose(bytes, &mut faults);
-            return Err(faults);
-        }
-    };
-    if said.is_empty() {
-        faults.whole("token file has no entries; `scopegate token new` adds one");
-    }
     let Context { key, universe, roles, .. } = context;
-    let mut reader = Reader { roster: Roster::new(key, ScopeSets::new(universe.clone()), said.len()), roles, faults };
-    let mut ids = HashSet::with_capacity(said.len());
-    for (index, entry) in said.iter().enumerate() {
-        if !ids.insert(&*entry.id.0) {
-            reader.faults.whole(format!("entry {} is a second `{}`; ids are unique", index + 1, entry.id.0.escape_debug()));
+    // As many secrets as there can be, by the keys that begin like theirs.
+    let expected = memchr::memmem::find_iter(bytes, b"\"token").count();
+    let mut reader = Reader { roster: Roster::new(key, ScopeSets::new(universe.clone()), expected), roles, faults: faults.clone() };
+    let mut ids = HashSet::with_capacity(expected);
+    let mut count = 0;
+    let whole = each(bytes, &mut |entry| {
+        count += 1;
+        reader.entry(&entry, count - 1);
+        let Text(id) = entry.id;
+        if let Some(id) = ids.replace(id) {
+            reader.faults.whole(format!("entry {count} is a second `{}`; ids are unique", id.escape_debug()));
         }
-        reader.entry(entry, index);
+    });
+    if whole.is_err() {
+        diagnose(bytes, &mut faults);
+        return Err(faults);
     }
-    // One token in both forms would be two principals.
-    for entry in &said {
-        if let Some(token) = &entry.token
-            && reader.roster.knows_sha256(&token.0)
-        {
-            reader.faults.whole(format!("entry `{}` has the token of another entry's `token_sha256`; tokens are unique", entry.id.0.escape_debug()));
-        }
+    if count == 0 {
+        reader.faults.whole("token file has no entries; `scopegate token new` adds one");
+    }
+    if reader.roster.has_hashed() {
+        reader.refuse_both_forms(bytes);
     }
     reader.faults.into_result().map(|()| reader.roster)
 }
 
-fn said(bytes: &[u8]) -> Result<Vec<Said<'_>>, ()> {
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => serde_json::from_slice::<Object<'_>>(bytes).map(|object| object.tokens).map_err(|_| ()),
-        _ => serde_json::from_slice(bytes).map_err(|_| ()),
+/// Gives every entry of the file to `take`, one at a time, so that a large file is never held in a second form.
+fn each<'a>(bytes: &'a [u8], take: &mut dyn FnMut(Said<'a>)) -> Result<(), ()> {
+    let mut reader = serde_json::Deserializer::from_str(str::from_utf8(bytes).map_err(|_| ())?);
+    Entries { take, inside: false }.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|_| ())
+}
+
+/// The list of entries, or the object around it.
+struct Entries<'t, 'a> {
+    take: &'t mut dyn FnMut(Said<'a>),
+    inside: bool,
+}
+
+impl<'a> DeserializeSeed<'a> for Entries<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.inside { deserializer.deserialize_seq(self) } else { deserializer.deserialize_any(self) }
+    }
+}
+
+impl<'a> Visitor<'a> for Entries<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(entry) = list.next_element()? {
+            (self.take)(entry);
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut take = Some(self.take);
+        while let Some(Text(key)) = map.next_key()? {
+            match (&*key, take.take()) {
+                ("tokens", Some(take)) => map.next_value_seed(Entries { take, inside: true })?,
+                _ => return Err(A::Error::custom("another key than one `tokens`")),
+            }
+        }
+        if take.is_some() { Err(A::Error::custom("no `tokens`")) } else { Ok(()) }
     }
 }
 
@@ -160,6 +191,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// One token in both forms would be two principals. A second reading, for the files that have both.
+    fn refuse_both_forms(&mut self, bytes: &[u8]) {
+        let _ = each(bytes, &mut |entry| {
+            if let Some(Text(token)) = &entry.token
+                && self.roster.knows_sha256(token)
+            {
+                let id = entry.id.0.escape_debug();
+                self.faults.whole(format!("entry `{id}` has the token of another entry's `token_sha256`; tokens are unique"));
+            }
+        });
+    }
+
     fn entry(&mut self, said: &Said<'_>, index: usize) {
         let id = &*said.id.0;
         if id.is_empty() || id.len() > MAX_NAME || id.chars().any(char::is_control) {

@@ -112,6 +112,11 @@ impl Roster {
         Ok(())
     }
 
+    /// Whether some secret is known by its SHA-256 only.
+    pub fn has_hashed(&self) -> bool {
+        self.hashed
+    }
+
     /// Whether a secret is already known in the other of its two forms.
     pub fn knows_sha256(&self, token: &str) -> bool {
         self.hashed && self.slot(self.key.of_sha256(&sha256(token))).is_some()
