@@ -86,11 +86,6 @@ impl Identity {
         self.headers.iter().map(move |(name, template)| (&**name, caller.and_then(|caller| template.value(caller))))
     }
 
-    /// The names that are removed from a request whoever calls.
-    pub fn removed(&self) -> impl Iterator<Item = &str> {
-        REMOVED.into_iter()
-    }
-
     /// Whether a header that a client sent is the gate's own, in whatever mix of case, dashes and underscores.
     /// `x-tenant-id` stays where it says what the credential says.
     pub fn owns(&self, name: &str, value: &[u8], caller: Option<&Caller<'_>>) -> bool {

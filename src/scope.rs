@@ -103,10 +103,6 @@ impl Universe {
     pub fn text(&self, id: ScopeId) -> &str {
         self.texts.get(id.0 as usize).map_or("", Scope::as_str)
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.texts.iter()
-    }
 }
 
 /// What one credential holds, wildcards already expanded over the [`Universe`] into a bit set.
@@ -178,10 +174,6 @@ impl ScopeSets {
 
     pub fn get(&self, id: SetId) -> Option<&ScopeSet> {
         self.sets.get(id.0 as usize)
-    }
-
-    pub fn universe(&self) -> &Universe {
-        &self.universe
     }
 }
 

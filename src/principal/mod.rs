@@ -148,14 +148,6 @@ impl Sources {
         self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place)
     }
 
-    pub fn find(&self, name: &str) -> Option<SourceId> {
-        self.list.iter().position(|source| &*source.name == name).map(SourceId)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// How many tokens may be presented, rotated ones in their grace included.
     pub fn tokens(&self) -> usize {
         self.list.iter().map(|source| source.roster.len()).sum()

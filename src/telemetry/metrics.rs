@@ -122,10 +122,6 @@ impl Metrics {
         self.refused.get_or_create(&BoundLabels { bound }).inc();
     }
 
-    pub fn reload_failure_count(&self) -> u64 {
-        self.reload_failures.get()
-    }
-
     /// OpenMetrics text, which Prometheus reads.
     pub fn text(&self) -> String {
         let mut text = String::new();
