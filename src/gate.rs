@@ -45,13 +45,16 @@ pub struct Verdict<'s> {
     /// `x-scopegate-decision`, and `id` of the audit line.
     pub id: DecisionId,
     pub generation: u64,
+    /// Whether a parameter of the URL could be a credential, and is not for the upstream then.
+    pub query: bool,
     /// The trace that the request is part of from here on, where traces are on.
     pub trace: Option<Context>,
 }
 
 impl Gate {
-    /// Decides on `raw`. Without a snapshot, every answer is that there is none.
-    pub fn decide<'s, H: Headers>(
+    /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
+    /// about a credential that was not seen before, and no longer than that source allows.
+    pub async fn decide<'s, H: Headers>(
         &self,
         door: Door,
         snapshot: Option<&'s Snapshot>,
@@ -62,11 +65,21 @@ impl Gate {
         let decision = match snapshot {
             None => Decision::refuse(Reason::NotReady),
             Some(snapshot) => {
-                let question = Question { body, extra_scopes, now: unix_now() };
-                snapshot.policy.decide(&snapshot.sources, raw, question)
+                let mut settled = Vec::new();
+                loop {
+                    let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
+                    let decision = snapshot.policy.decide(&snapshot.sources, raw, question);
+                    let Outcome::Wait(wait) = &decision.outcome else { break decision };
+                    if settled.iter().any(|(at, _)| *at == wait.at) {
+                        break Decision::refuse(Reason::Unavailable);
+                    }
+                    settled.push((wait.at, snapshot.outside.settle(wait).await));
+                }
             }
         };
-        self.record(door, snapshot, decision, raw.headers.get("traceparent"), started)
+        let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
+        verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
+        verdict
     }
 
     /// A refusal of a door that has no request to decide on.
@@ -84,7 +97,7 @@ impl Gate {
     ) -> Verdict<'s> {
         let generation = snapshot.map_or(0, |snapshot| snapshot.generation);
         let id = DecisionId::next();
-        let mut verdict = Verdict { decision, id, generation, trace: None };
+        let mut verdict = Verdict { decision, id, generation, query: false, trace: None };
         if !matches!(verdict.decision.outcome, Outcome::Inspect { .. }) {
             let record = Record { door, decision: &verdict.decision, id, generation, elapsed: started.elapsed() };
             verdict.trace = self.telemetry.record(&record, traceparent);

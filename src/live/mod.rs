@@ -1,6 +1,8 @@
 //! The snapshot that decisions are made on, behind one pointer, and what became of the last reload.
 //! A swap is one store; a failed reading changes the report and nothing else.
 
+pub mod memory;
+pub mod outside;
 pub mod reload;
 pub mod watch;
 
@@ -13,6 +15,7 @@ use crate::config::Loaded;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::principal::Sources;
+use outside::Outside;
 
 /// One compiled set of tokens and routes.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Snapshot {
     pub policy: Policy,
     pub sources: Sources,
     pub identity: Identity,
+    pub outside: Outside,
 }
 
 /// The current snapshot, if any.
@@ -52,7 +56,7 @@ impl Live {
 
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
-        let Loaded { policy, sources, identity, .. } = loaded;
+        let Loaded { policy, sources, identity, outside, .. } = loaded;
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = status.generation + 1;
         *status = Status {
@@ -64,7 +68,7 @@ impl Live {
             last_reload_fault: None,
             draining: status.draining,
         };
-        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity })));
+        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside })));
         generation
     }
 

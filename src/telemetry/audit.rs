@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
+use crate::principal::Caller;
 use super::Record;
 use super::trace::Context;
 
@@ -162,11 +163,11 @@ fn line<'a>(record: &'a Record<'_>, trace: Option<Context>, time: &'a str, id: &
         door: door.as_str(),
         outcome: record.outcome(),
         reason: denial.map_or("allowed", |denial| denial.reason.as_str()),
-        cause: decision.refused.map(|(cause, _)| cause.as_str()),
+        cause: decision.refused.as_ref().map(|(cause, _)| cause.as_str()),
         route: decision.rule.map(|rule| &*rule.name),
-        credential: decision.caller.map(|caller| caller.credential),
-        principal: decision.caller.map(|caller| caller.id).or(decision.refused.and_then(|(_, id)| id)),
-        tenant: decision.caller.and_then(|caller| caller.tenant),
+        credential: decision.caller.as_ref().map(|caller| caller.credential),
+        principal: decision.principal(),
+        tenant: decision.caller.as_ref().and_then(Caller::tenant),
         missing_scopes: denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes()),
         trace_id: trace.map(|trace| trace.trace_id()),
         generation: *generation,

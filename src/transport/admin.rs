@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::headers::opens_websocket;
 use super::{answer, bounds};
 use crate::gate::{Gate, unix_now};
 use crate::live::reload::Reloader;
@@ -19,7 +20,7 @@ use crate::policy::explain::explain;
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Access, Needs, Outcome, Reason, Rule};
 use crate::request::path::Oddities;
-use crate::request::{Body, Headers, RawRequest, Values};
+use crate::request::{Body, Headers, Link, RawRequest, Values};
 use crate::scope::Universe;
 
 /// What the door serves with.
@@ -115,9 +116,10 @@ async fn explained(State(admin): State<Admin>, body: axum::body::Bytes) -> Respo
         Values::One(host) => str::from_utf8(host).ok(),
         Values::None | Values::Many => None,
     });
-    let raw = RawRequest { method: ask.method.as_bytes(), target: ask.path.as_bytes(), host: host.map(str::as_bytes), headers: &headers };
+    let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
+    let raw = RawRequest { method: ask.method.as_bytes(), target: ask.path.as_bytes(), host: host.map(str::as_bytes), headers: &headers, link };
     let body = ask.body.as_ref().map_or(Body::Unread, |body| Body::Whole(body.as_bytes()));
-    let question = Question { body, extra_scopes: "", now: unix_now() };
+    let question = Question { body, extra_scopes: "", now: unix_now(), settled: &[] };
     let explained = explain((&snapshot.policy, &snapshot.sources), &raw, question, ask.credential_id.as_deref(), snapshot.generation);
     match explained {
         Some(explanation) => ([(header::CACHE_CONTROL, "no-store")], Json(explanation)).into_response(),
@@ -136,7 +138,7 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
             return problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Reason::NotReady.message());
         };
         let headers = request.headers();
-        let raw = RawRequest { method: b"POST", target: request.uri().path().as_bytes(), host: None, headers };
+        let raw = RawRequest { method: b"POST", target: request.uri().path().as_bytes(), host: None, headers, link: Link::default() };
         let question = Question { body: Body::Unread, extra_scopes: ADMIN_SCOPE, now: unix_now() };
         let policy = operator_policy();
         let decision = policy.decide(&snapshot.sources, &raw, question);
