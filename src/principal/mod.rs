@@ -4,7 +4,10 @@
 pub mod roles;
 pub mod roster;
 
+use std::sync::Arc;
+
 use crate::credential::{Place, Presented};
+use crate::jose::KeySet;
 use crate::request::{Headers, RequestView};
 use crate::scope::ScopeSet;
 use roles::{RoleSet, Roles};
@@ -59,6 +62,12 @@ impl Cause {
             Self::Expired => "expired",
         }
     }
+}
+
+/// A key set that may change: the seam between what is pure and what is fetched.
+pub trait Keys: std::fmt::Debug + Send + Sync {
+    /// `None`: never loaded, or too old to count at `now`. The pointer is the set's version: another document, another pointer.
+    fn current(&self, now: i64) -> Option<Arc<KeySet>>;
 }
 
 /// One entry of `credentials`.
