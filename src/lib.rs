@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod gate;
 pub mod identity;
 pub mod introspection;
+pub mod jose;
 pub mod keys;
 pub mod live;
 pub mod policy;
