@@ -1,9 +1,11 @@
 //! What a door read into one canonical view, or a refusal: path, host, method and headers, compared in this form alone from here on.
 //! Repairs nothing that two parties could read in two ways.
 
+pub mod cookie;
 pub mod host;
 pub mod method;
 pub mod path;
+pub mod query;
 pub mod rpc;
 pub mod view;
 
