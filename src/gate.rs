@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime};
 
 use crate::live::{Live, Snapshot};
-use crate::policy::judge::Question;
+use crate::policy::judge::{Policy, Question};
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Headers, RawRequest, Values};
 use crate::telemetry::trace::Context;
@@ -64,18 +64,7 @@ impl Gate {
         let started = Instant::now();
         let decision = match snapshot {
             None => Decision::refuse(Reason::NotReady),
-            Some(snapshot) => {
-                let mut settled = Vec::new();
-                loop {
-                    let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
-                    let decision = snapshot.policy.decide(&snapshot.sources, raw, question);
-                    let Outcome::Wait(wait) = &decision.outcome else { break decision };
-                    if settled.iter().any(|(at, _)| *at == wait.at) {
-                        break Decision::refuse(Reason::Unavailable);
-                    }
-                    settled.push((wait.at, snapshot.outside.settle(wait).await));
-                }
-            }
+            Some(snapshot) => decide(&snapshot.policy, snapshot, raw, (body, extra_scopes)).await,
         };
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
@@ -103,6 +92,25 @@ impl Gate {
             verdict.trace = self.telemetry.record(&record, traceparent);
         }
         verdict
+    }
+}
+
+/// Asks the judge, and whoever outside has to be asked first, each once.
+pub async fn decide<'s, H: Headers>(
+    policy: &'s Policy,
+    snapshot: &'s Snapshot,
+    raw: &RawRequest<'_, H>,
+    (body, extra_scopes): (Body<'_>, &str),
+) -> Decision<'s> {
+    let mut settled = Vec::new();
+    loop {
+        let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
+        let decision = policy.decide(&snapshot.sources, raw, question);
+        let Outcome::Wait(wait) = &decision.outcome else { return decision };
+        if settled.iter().any(|(at, _)| *at == wait.at) {
+            return Decision::refuse(Reason::Unavailable);
+        }
+        settled.push((wait.at, snapshot.outside.settle(wait).await));
     }
 }
 

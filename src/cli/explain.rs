@@ -48,8 +48,10 @@ impl Explain {
         };
         let headers = headers.as_slice();
         let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
-        let raw = RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
-        let question = Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now(), settled: &[] };
+        let raw =
+            RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
+        let question =
+            Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now(), settled: &[] };
         let explained = explain((&loaded.policy, &loaded.sources), &raw, question, self.credential_id.as_deref(), 0);
         let explanation = explained.ok_or_else(|| format!("no credential has the id `{}`", self.credential_id.unwrap_or_default()))?;
         if self.json {

@@ -10,7 +10,7 @@ pub struct Hidden<'p> {
     /// Headers to remove, in lower case.
     pub headers: Vec<&'p str>,
     /// What is left of `Cookie`, where cookies were taken from it; it may be another list, or nothing.
-    pub cookie: Option<Option<String>>,
+    pub cookie: Option<Option<Vec<u8>>>,
     /// What is left of the query, where parameters were taken from it.
     pub query: Option<Option<String>>,
 }
@@ -33,7 +33,7 @@ impl<'p> Hidden<'p> {
         if !cookies.is_empty() {
             hidden.cookie = match headers.get("cookie") {
                 Values::None => None,
-                Values::One(value) => Some(cookie::without(value, &cookies)).filter(|left| left.as_deref().map(str::as_bytes) != Some(value)),
+                Values::One(value) => Some(cookie::without(value, &cookies)).filter(|left| left.as_deref() != Some(value)),
                 // Which of two lines a server reads is not known; neither goes on.
                 Values::Many => Some(None),
             };

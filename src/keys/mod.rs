@@ -8,7 +8,7 @@ mod keeper;
 mod remote;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use http::Uri;
@@ -80,7 +80,7 @@ pub struct Registry {
     /// `None`: nothing is ever fetched.
     handle: Option<Handle>,
     client: OnceLock<Option<Client>>,
-    folder: Option<PathBuf>,
+    folder: OnceLock<Option<PathBuf>>,
     disk: OnceLock<Option<Arc<Disk>>>,
     remotes: Mutex<Vec<Weak<Remote>>>,
 }
@@ -88,12 +88,24 @@ pub struct Registry {
 impl Registry {
     /// Fetches on the runtime of `handle`; keeps copies in the folder `disk`.
     pub fn new(handle: Handle, disk: Option<PathBuf>) -> Self {
-        Self { handle: Some(handle), client: OnceLock::new(), folder: disk, disk: OnceLock::new(), remotes: Mutex::default() }
+        let registry = Self::fetching(handle);
+        registry.keep_in(disk.as_deref());
+        registry
+    }
+
+    /// The same, before it is known where copies are kept.
+    pub fn fetching(handle: Handle) -> Self {
+        Self { handle: Some(handle), ..Self::offline() }
+    }
+
+    /// Where copies are kept, from the first word on that is said of it.
+    pub fn keep_in(&self, folder: Option<&Path>) {
+        self.folder.get_or_init(|| folder.map(Path::to_owned));
     }
 
     /// For commands that only check: touches neither network nor disk.
     pub fn offline() -> Self {
-        Self { handle: None, client: OnceLock::new(), folder: None, disk: OnceLock::new(), remotes: Mutex::default() }
+        Self { handle: None, client: OnceLock::new(), folder: OnceLock::new(), disk: OnceLock::new(), remotes: Mutex::default() }
     }
 
     /// What fetches, and where it runs; `None` offline.
@@ -121,7 +133,7 @@ impl Registry {
 
     fn disk(&self) -> Option<&Arc<Disk>> {
         let open = || {
-            let folder = self.folder.as_deref()?;
+            let folder = self.folder.get().and_then(Option::as_deref).filter(|_| self.handle.is_some())?;
             let disk = Disk::open(folder).inspect_err(|error| {
                 tracing::warn!("key sets are not kept in {}: {error}; a restart will have to fetch them", folder.display());
             });

@@ -132,6 +132,8 @@ reasons! {
     EmptyPath "empty_path" 400 "invalid_request" "Malformed or ambiguous path";
     InvalidQuery "invalid_query" 400 "invalid_request" "Malformed query";
     AmbiguousHost "ambiguous_host" 400 "invalid_request" "Malformed or ambiguous host";
+    /// RFC 6455 §4.2.1.
+    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     InvalidMethod "invalid_method" 400 "invalid_request" "Malformed method";
     /// RFC 9110 §9.3.6: a tunnel has no path to decide on.
     Connect "connect" 405 "method_not_allowed" "CONNECT is not supported";

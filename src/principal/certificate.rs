@@ -37,17 +37,19 @@ impl Identities {
             Some(certificate) => identity.name.is_in(certificate),
             None => principal.is_some_and(|principal| identity.name.is(principal)),
         };
-        listed(self.0.iter().find(named)?, roles)
+        self.0.iter().find(named)?.listed(roles)
     }
 
     pub fn by_id<'s>(&'s self, id: &str, roles: &'s Roles) -> Option<Listed<'s>> {
-        listed(self.0.iter().find(|identity| &*identity.id == id)?, roles)
+        self.0.iter().find(|identity| &*identity.id == id)?.listed(roles)
     }
 }
 
-fn listed<'s>(identity: &'s Identity, roles: &'s Roles) -> Option<Listed<'s>> {
-    let roles = roles.set(identity.roles)?;
-    Some(Listed { id: &identity.id, scopes: &identity.scopes, roles, tenant: identity.tenant.as_deref(), restricted: false })
+impl Identity {
+    pub fn listed<'s>(&'s self, roles: &'s Roles) -> Option<Listed<'s>> {
+        let roles = roles.set(self.roles)?;
+        Some(Listed { id: &self.id, scopes: &self.scopes, roles, tenant: self.tenant.as_deref(), restricted: false })
+    }
 }
 
 impl Name {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::Cause;
@@ -133,7 +135,10 @@ impl Rules {
             Preset::BackstageServer => subject == BACKSTAGE_SUB && claims.get("aud").is_none(),
             Preset::BackstagePlugin { subject: plugin } => subject == &**plugin,
         };
-        signed && shape && self.takes_type(jws.header.typ.as_deref()) && self.issuer.as_deref().is_none_or(|issuer| claims.text("iss") == Some(issuer))
+        signed
+            && shape
+            && self.takes_type(jws.header.typ.as_deref())
+            && self.issuer.as_deref().is_none_or(|issuer| claims.text("iss") == Some(issuer))
     }
 
     /// RFC 7515 §4.1.9: media types have no case, and `application/` may be left out. RFC 8725 §3.11: no other kind of JWT passes.
@@ -232,7 +237,7 @@ pub fn bound(claims: &Claims) -> Result<Option<[u8; 32]>, Cause> {
         Some(_) => return Err(Cause::Bound),
     };
     let only = members.get("x5t#S256").filter(|_| members.len() == 1).and_then(Value::as_str);
-    let thumbprint = only.and_then(crate::jose::base64url).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let thumbprint = only.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     thumbprint.map(Some).ok_or(Cause::Bound)
 }
 

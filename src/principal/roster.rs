@@ -222,8 +222,8 @@ mod tests {
         let mut roster = roster(&[("token-of-the-first", Window::default())]);
         let entry = roster.add("hashed", SetId::clone(&roster.entries[0].scopes), roster.entries[0].roles, Some("t1"));
         roster.add_secret(entry, Secret::Sha256(&sha256("token-of-the-hashed")), Window::default()).unwrap();
-        let found = found(&roster, "token-of-the-hashed", 0).unwrap();
-        assert_eq!((&*found.id, roster.tenant(found)), ("hashed", Some("t1")));
+        let entry = found(&roster, "token-of-the-hashed", 0).unwrap();
+        assert_eq!((&*entry.id, roster.tenant(entry)), ("hashed", Some("t1")));
         assert!(roster.knows_sha256("token-of-the-hashed"));
         assert!(found(&roster, "hashed", 0).is_err());
     }

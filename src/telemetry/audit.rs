@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use crate::principal::Caller;
 use super::Record;
 use super::trace::Context;
+use crate::principal::Caller;
 
 /// Bytes that one thread may have waiting; a second's lines at fifty thousand decisions.
 const LANE: usize = 16 * 1024 * 1024;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::headers::opens_websocket;
 use super::{answer, bounds};
-use crate::gate::{Gate, unix_now};
+use crate::gate::{Gate, decide, unix_now};
 use crate::live::reload::Reloader;
 use crate::policy::explain::explain;
 use crate::policy::judge::{Policy, Question};
@@ -60,7 +60,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.gate.telemetry.metrics.text()).into_response()
+    let metrics = &admin.gate.telemetry.metrics;
+    for set in admin.gate.live.status().key_sets {
+        metrics.key_set(set.credential, set.status.age_seconds);
+    }
+    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {
@@ -139,13 +143,12 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
         };
         let headers = request.headers();
         let raw = RawRequest { method: b"POST", target: request.uri().path().as_bytes(), host: None, headers, link: Link::default() };
-        let question = Question { body: Body::Unread, extra_scopes: ADMIN_SCOPE, now: unix_now() };
         let policy = operator_policy();
-        let decision = policy.decide(&snapshot.sources, &raw, question);
+        let decision = decide(&policy, snapshot, &raw, (Body::Unread, ADMIN_SCOPE)).await;
         match decision.outcome {
             Outcome::Allow(_) => None,
             Outcome::Deny(denial) => Some(denial),
-            Outcome::Inspect { .. } => Some(Reason::PartialBody.into()),
+            Outcome::Inspect { .. } | Outcome::Wait(_) => Some(Reason::PartialBody.into()),
         }
     };
     match denial {
@@ -158,7 +161,8 @@ const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
 fn operator_policy() -> Policy {
-    let default = Rule { name: "operator".into(), access: Access::Needs(Needs::default()), allow_paths: Oddities::default() };
+    let default =
+        Rule { name: "operator".into(), access: Access::Needs(Needs::default()), allow_paths: Oddities::default(), query_credentials: false };
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default() }
 }
 

@@ -33,8 +33,8 @@ use crate::proto::authorization_server::{Authorization, AuthorizationServer};
 use crate::proto::check_response::HttpResponse;
 use crate::proto::r#struct::Field;
 use crate::proto::{
-    self, AttributeContext, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus, OkHttpResponse, Struct,
-    value::Kind,
+    self, AttributeContext, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus,
+    OkHttpResponse, Struct, value::Kind,
 };
 use crate::request::path::{NormalPath, split_target};
 use crate::request::{Body, Headers, Link, RawRequest, Values};

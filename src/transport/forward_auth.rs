@@ -150,7 +150,7 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     let hidden = Hidden::of(snapshot.sources.hidden(caller), sent, query.filter(|_| verdict.query));
     // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone.
     if let Some(left) = &hidden.cookie {
-        headers.insert(COOKIE, HeaderValue::from_str(left.as_deref().unwrap_or_default()).unwrap_or(HeaderValue::from_static("")));
+        headers.insert(COOKIE, HeaderValue::from_bytes(left.as_deref().unwrap_or_default()).unwrap_or(HeaderValue::from_static("")));
     }
     if let Some(left) = &hidden.query {
         let path = String::from_utf8_lossy(path);

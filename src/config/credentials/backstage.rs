@@ -79,7 +79,10 @@ fn shared(desk: &mut Desk<'_>, lifetime: i64, scopes: &[Scope]) -> Vec<Way> {
         names.push(node.get("id").and_then(Node::text).map(Box::from));
     }
     if list.len() > MAX_KEYS {
-        desk.fault(desk.node.get("keys"), &format!("has {} keys; each would be tried on every unknown token, so that {MAX_KEYS} are the most", list.len()));
+        desk.fault(
+            desk.node.get("keys"),
+            &format!("has {} keys; each would be tried on every unknown token, so that {MAX_KEYS} are the most", list.len()),
+        );
     }
     let nothing = ["keys", "plugins", "external_access"].iter().all(|key| desk.node.get(key).is_none());
     if nothing && super::is_development(desk.env) {
@@ -119,7 +122,10 @@ fn decoded(desk: &mut Desk<'_>, node: &Node, text: &str, what: &str) -> Option<Z
         desk.warn(&format!("has a {what} whose last character counts for nothing, as in Node; it is not whole base64"));
     }
     if bytes.len() < GOOD_SECRET {
-        desk.warn(&format!("has a {what} of {} bytes, which can be guessed; Backstage's manual makes {GOOD_SECRET}, RFC 7518 §3.2 asks for 32", bytes.len()));
+        desk.warn(&format!(
+            "has a {what} of {} bytes, which can be guessed; Backstage's manual makes {GOOD_SECRET}, RFC 7518 §3.2 asks for 32",
+            bytes.len()
+        ));
     }
     Some(bytes)
 }
@@ -134,7 +140,10 @@ fn plugins(desk: &mut Desk<'_>, scopes: &[Scope]) -> Vec<Way> {
             continue;
         }
         let Some(ours) = &ours else {
-            desk.fault(desk.node.get("plugins"), "has `plugins` and no `plugin`; name the plugin behind this gate, to which their tokens must be addressed");
+            desk.fault(
+                desk.node.get("plugins"),
+                "has `plugins` and no `plugin`; name the plugin behind this gate, to which their tokens must be addressed",
+            );
             break;
         };
         let base = node.text().unwrap_or_default().trim_end_matches('/');

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Desk, Keying, Way, secret};
 use crate::config::tree::Node;
-use crate::fetch;
+use crate::fetch::address::is_allowed;
 use crate::jose::{Algorithm, Key, KeySet, Origin};
 use crate::keys::Where;
 use crate::principal::grant::{Grant, Paths};
@@ -55,7 +55,7 @@ pub fn firebase(desk: &mut Desk<'_>) -> Option<Way> {
     let said = desk.node.get("keys_url");
     let keys = match said {
         Some(node) => Where::Certificates(url(desk, node, "keys_url")?),
-        None => Where::Certificates(fetch::is_allowed(GOOGLE).ok()?),
+        None => Where::certificates(GOOGLE).ok()?,
     };
     let rules = Rules {
         algorithms: Box::new([Algorithm::Rs256]),
@@ -114,7 +114,7 @@ fn leeway(desk: &mut Desk<'_>) -> i64 {
 
 /// An address that only its owner can answer: https, or this machine.
 pub fn url(desk: &mut Desk<'_>, node: &Node, key: &str) -> Option<http::Uri> {
-    match fetch::is_allowed(node.text().unwrap_or_default()) {
+    match is_allowed(node.text().unwrap_or_default()) {
         Ok(url) => Some(url),
         Err(why) => {
             desk.fault(Some(node), &format!("has `{key}` {}, which {why}", node.quoted()));
@@ -133,7 +133,7 @@ fn keys(desk: &mut Desk<'_>, algorithms: &[Algorithm]) -> Option<Keying> {
     let node = desk.node.get(key)?;
     let set = match *key {
         "jwks_url" => return url(desk, node, key).map(Where::Jwks).map(Keying::Remote),
-        "issuer_url" => return url(desk, node, key).map(Where::Discovery).map(Keying::Remote),
+        "issuer_url" => return discovered(desk, node),
         "jwks_file" => {
             let bytes = secret::file_bytes(desk, node, key)?;
             KeySet::from_jwks(&bytes, Origin::Local).map(|(set, warnings)| {
@@ -145,24 +145,40 @@ fn keys(desk: &mut Desk<'_>, algorithms: &[Algorithm]) -> Option<Keying> {
             let bytes = secret::file_bytes(desk, node, key)?;
             Key::from_pem(&bytes).map(KeySet::single)
         }
-        _ => Ok(KeySet::single(Key::hmac(&shared(desk, node, key)?))),
-    };
-    match set {
-        Ok(set) if set.iter().any(|known| algorithms.iter().any(|algorithm| known.key.fits(*algorithm))) || algorithms.is_empty() => {
-            let weak = algorithms.iter().find(|algorithm| set.iter().any(|known| known.key.is_short_for(**algorithm)));
-            if let Some(algorithm) = weak {
-                let message = format!("has a secret that is too short for {}; it is at least {} bytes (RFC 7518 §3.2)", algorithm.as_str(), algorithm.min_secret());
+        _ => {
+            let bytes = shared(desk, node, key)?;
+            if let Some(algorithm) = algorithms.iter().find(|algorithm| bytes.len() < algorithm.min_secret()) {
+                let message = format!(
+                    "has a secret that is too short for {}; it is at least {} bytes (RFC 7518 §3.2)",
+                    algorithm.as_str(),
+                    algorithm.min_secret()
+                );
                 desk.fault(Some(node), &message);
                 return None;
             }
-            Some(Keying::Fixed(Arc::new(set)))
+            Ok(KeySet::single(Key::hmac(&bytes)))
         }
+    };
+    let fits =
+        |set: &KeySet| (0..set.len()).filter_map(|index| set.get(index)).any(|jwk| algorithms.iter().any(|algorithm| jwk.key.fits(*algorithm)));
+    match set {
+        Ok(set) if fits(&set) || algorithms.is_empty() => Some(Keying::Fixed(Arc::new(set))),
         Ok(_) => {
             desk.fault(Some(node), &format!("has `{key}` with no key that its `algorithms` can use; name the algorithm of the key"));
             None
         }
         Err(why) => {
             desk.fault(Some(node), &format!("has `{key}` that cannot be used: {why}"));
+            None
+        }
+    }
+}
+
+fn discovered(desk: &mut Desk<'_>, node: &Node) -> Option<Keying> {
+    match Where::discovery(node.text().unwrap_or_default()) {
+        Ok(place) => Some(Keying::Remote(place)),
+        Err(why) => {
+            desk.fault(Some(node), &format!("has `issuer_url` {}, which {why}", node.quoted()));
             None
         }
     }

@@ -19,7 +19,7 @@ use super::tokens::{self, Context, MAX_FILE};
 use super::tree::Node;
 use crate::credential::Place;
 use crate::credential::digest::TagKey;
-use crate::introspection::Introspector;
+use crate::introspection::{self, Introspector};
 use crate::jose::KeySet;
 use crate::keys::{Registry, Where};
 use crate::live::memory::Remembered;
@@ -46,7 +46,7 @@ enum Way {
     Token(Listed),
     Signed { rules: Rules, keys: Keying, grant: Grant },
     Certificates(Vec<(Name, Listed)>),
-    Introspection { issuer: Introspector, rules: crate::principal::Introspected },
+    Introspection { issuer: introspection::Settings, rules: crate::principal::Introspected },
     Noop(Listed),
 }
 
@@ -73,8 +73,21 @@ const KINDS: [(&str, &[&str]); 7] = [
     (
         "jwt",
         &[
-            "secret", "secret_file", "secret_base64", "public_key_file", "jwks_file", "jwks_url", "issuer_url", "algorithms", "issuer", "audiences",
-            "leeway", "max_lifetime", "typ", "claims", "scopes",
+            "secret",
+            "secret_file",
+            "secret_base64",
+            "public_key_file",
+            "jwks_file",
+            "jwks_url",
+            "issuer_url",
+            "algorithms",
+            "issuer",
+            "audiences",
+            "leeway",
+            "max_lifetime",
+            "typ",
+            "claims",
+            "scopes",
         ],
     ),
     ("firebase", &["project_id", "keys_url", "leeway", "claims", "scopes"]),
@@ -192,7 +205,8 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
         if !takes.contains(&key.text.as_str()) {
             let known = takes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let name = desk.name;
-            desk.faults.at_place(key.place, format!("credential `{name}` is of kind `{kind}`, which has no `{}`; it has {known}", key.text.escape_debug()));
+            desk.faults
+                .at_place(key.place, format!("credential `{name}` is of kind `{kind}`, which has no `{}`; it has {known}", key.text.escape_debug()));
         }
     }
     let places = place::places(&mut desk, kind);
@@ -209,6 +223,7 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
 }
 
 /// What sources are made with.
+#[derive(Debug)]
 pub struct Materials<'a> {
     pub key: &'a TagKey,
     pub universe: &'a Universe,
@@ -225,17 +240,22 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
         let mut means = Vec::new();
         for way in plan.means {
             let at = At { source: SourceId(index), means: means.len() };
-            let mut context = |max_size| Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size };
             means.push(match way {
-                Way::Development => Means::Listed(tokens::development(context(0))),
-                Way::File { path, max_size } => match tokens::read(&path, context(max_size), warnings) {
-                    Ok(roster) => Means::Listed(roster),
-                    Err(found) => {
-                        faults.extend(found);
-                        continue;
+                Way::Development => {
+                    Means::Listed(tokens::development(Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
+                }
+                Way::File { path, max_size } => {
+                    match tokens::read(&path, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size }, warnings) {
+                        Ok(roster) => Means::Listed(roster),
+                        Err(found) => {
+                            faults.extend(found);
+                            continue;
+                        }
                     }
-                },
-                Way::Token(listed) => Means::Listed(others::roster(&listed, context(0))),
+                }
+                Way::Token(listed) => {
+                    Means::Listed(others::roster(&listed, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
+                }
                 Way::Noop(listed) => Means::Noop(Box::new(others::identity(Name::Dns("".into()), listed, universe, &mut roles))),
                 Way::Certificates(list) => {
                     let identities = list.into_iter().map(|(name, listed)| others::identity(name, listed, universe, &mut roles));
@@ -253,7 +273,7 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
                     Means::Signed(Box::new(Signed { jwt: Jwt { keys, rules }, grant }))
                 }
                 Way::Introspection { issuer, rules } => {
-                    outside.issuers.push((at, Arc::new(issuer)));
+                    outside.issuers.push((at, Arc::new(Introspector::new(&issuer, key.clone(), registry))));
                     Means::Introspected(Box::new(rules))
                 }
             });

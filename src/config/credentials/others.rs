@@ -9,7 +9,7 @@ use super::{Desk, Listed, Way, jwt, secret};
 use crate::config::quantity;
 use crate::config::tokens::{self, Context, MAX_FILE};
 use crate::config::tree::Node;
-use crate::introspection::Introspector;
+use crate::introspection;
 use crate::principal::Introspected;
 use crate::principal::certificate::{Identity, Name};
 use crate::principal::grant::Grant;
@@ -77,10 +77,14 @@ pub fn mtls(desk: &mut Desk<'_>) -> Way {
     }
     for node in list {
         let text = |key: &str| node.get(key).and_then(Node::text).filter(|text| !text.is_empty());
-        let names: Vec<Name> = [text("spiffe").map(|uri| Name::Spiffe(uri.into())), text("dns").map(|name| Name::Dns(name.into())), text("subject").map(|name| Name::Subject(name.into()))]
-            .into_iter()
-            .flatten()
-            .collect();
+        let names: Vec<Name> = [
+            text("spiffe").map(|uri| Name::Spiffe(uri.into())),
+            text("dns").map(|name| Name::Dns(name.into())),
+            text("subject").map(|name| Name::Subject(name.into())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let [name] = names.as_slice() else {
             desk.fault(Some(node), "has an identity that is not told by one of `spiffe`, `dns` and `subject`; say which one of them");
             continue;
@@ -94,7 +98,10 @@ pub fn mtls(desk: &mut Desk<'_>) -> Way {
         };
         let roles = node.get("roles").map(Node::items).unwrap_or_default().iter().filter_map(Node::text).map(str::to_owned).collect();
         let scopes = desk.scopes(node);
-        identities.push((name.clone(), Listed { id, token: Zeroizing::default(), scopes, roles, tenant: text("tenant").map(str::to_owned), restricted: false }));
+        identities.push((
+            name.clone(),
+            Listed { id, token: Zeroizing::default(), scopes, roles, tenant: text("tenant").map(str::to_owned), restricted: false },
+        ));
     }
     Way::Certificates(identities)
 }
@@ -123,7 +130,7 @@ pub fn introspection(desk: &mut Desk<'_>) -> Option<Way> {
     if cache > MAX_CACHE {
         desk.fault(desk.node.get("cache"), "has a `cache` of over five minutes, in which a revoked token would go on; lower it");
     }
-    let issuer = Introspector::new(url?, client_id?, client_secret?, cache, timeout);
+    let issuer = introspection::Settings { url: url?, client_id: client_id?, client_secret: client_secret?.to_string(), cache, timeout };
     let rules = Introspected {
         issuer: desk.text("issuer").map(Box::from),
         audiences: desk.texts("audiences").into_iter().map(String::into_boxed_str).collect(),

@@ -55,7 +55,7 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
         None => {}
         Some(None) => drop(parts.headers.remove(COOKIE)),
         Some(Some(left)) => {
-            let left = HeaderValue::from_str(&left).map_err(|_| Reason::AmbiguousHeader)?;
+            let left = HeaderValue::from_bytes(&left).map_err(|_| Reason::AmbiguousHeader)?;
             parts.headers.insert(COOKIE, left);
         }
     }
