@@ -315,7 +315,7 @@ listen:
 drain_timeout: soon
 store: sqlite:x.db
 credentials:
-  tokens: {kind: static, file: tokens.json, from: ["query:a b"]}
+  tokens: {kind: static, file: tokens.json, from: ['query:a b']}
 routes:
   GET /orders: orders read
   POST /orders: {scope: orders:write}
