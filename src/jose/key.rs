@@ -58,7 +58,7 @@ static RSA: [(Algorithm, &RsaParameters); 6] = [
 ];
 
 impl Key {
-    /// A secret for all three hashes; whether it is long enough (`Algorithm::min_secret`) is for the caller to say. An empty one fits nothing.
+    /// A secret for all three hashes; whether it is long enough (`Algorithm::min_hmac`) is for the caller to say. An empty one fits nothing.
     pub fn hmac(secret: &[u8]) -> Self {
         Self::Hmac(HmacKey::new(secret))
     }
@@ -99,14 +99,14 @@ impl HmacKey {
     }
 
     pub(super) fn strict(secret: &[u8]) -> Result<Self, KeyFault> {
-        if secret.len() < Algorithm::Hs256.min_secret() {
+        if secret.len() < Algorithm::Hs256.min_hmac() {
             return Err(KeyFault::Weak("a secret of less than 32 bytes"));
         }
         Ok(Self { strict: true, ..Self::new(secret) })
     }
 
     fn of(&self, alg: Algorithm) -> Option<&hmac::Key> {
-        let least = if self.strict { alg.min_secret() } else { 1 };
+        let least = if self.strict { alg.min_hmac() } else { 1 };
         self.hashes.iter().find_map(|(own, key)| (*own == alg && self.length >= least).then_some(key))
     }
 

@@ -93,6 +93,10 @@ impl KeySet {
         if set.keys.is_empty() {
             return Err(KeyFault::Unusable(if left_out.is_empty() { "the document lists none".into() } else { left_out.into() }));
         }
+        let secrets = set.keys.iter().filter(|jwk| matches!(jwk.key, Key::Hmac(_))).count();
+        if secrets > 0 && secrets < set.keys.len() {
+            return Err(KeyFault::Form("secrets and public keys in one set, of which only the latter may be shown to others"));
+        }
         warnings.extend(set.ambiguous().map(|kid| format!("{}: on more than one key; tokens that name it are refused", named(Some(kid)))));
         Ok((set, warnings))
     }
