@@ -136,6 +136,8 @@ reasons! {
     Forwarded "invalid_forwarded" 400 "invalid_request" "Missing or ambiguous forwarded request";
     /// HTTP/1.1 framing that two readers could read in two ways (RFC 9112 §6.3).
     Framing "ambiguous_framing" 400 "invalid_request" "Malformed or ambiguous message framing";
+    /// RFC 6455 §4.2.1: a WebSocket upgrade without its one key, of another version or with a body.
+    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";

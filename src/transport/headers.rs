@@ -17,6 +17,11 @@ impl Headers for HeaderMap {
     }
 }
 
+/// Whether a list (RFC 9110 §5.6.1) names a token, compared without case.
+pub fn lists(value: &[u8], token: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
