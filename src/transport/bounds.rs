@@ -12,6 +12,8 @@ pub const CHUNK_LINE: usize = 256;
 pub const TRAILERS: usize = 8 * 1024;
 /// From the first to the last byte of a head, and idle between two: nginx's `keepalive_timeout` and `client_header_timeout` are about this.
 pub const HEAD_TIME: Duration = Duration::from_secs(60);
+/// What one end of a tunnel gets to finish in once the other has closed; nginx's `lingering_time` is of this order.
+pub const LINGER: Duration = Duration::from_secs(10);
 /// Connections that keep an upstream connection of their own, for each worker; beyond it they share a pool.
 pub const PINNED: usize = 512;
 /// Idle upstream connections that a worker keeps for whoever comes next.

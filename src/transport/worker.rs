@@ -1,8 +1,9 @@
 //! One thread and one runtime a core: a connection stays where it was first served, so that nothing on its way is shared.
 //! Connections are dealt out in turn by one accepting task a door.
 
-use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -157,57 +158,61 @@ async fn work(mut inbox: UnboundedReceiver<(Door, Accepted)>, shared: Shared, ta
         };
         let Some((door, accepted)) = job else { return };
         let Ok((stream, peer)) = accepted.open() else { continue };
+        let refusal = Refusal::default();
         match door {
             Door::ExtAuthz => {
                 let _ = checks.send(stream);
             }
             Door::ForwardAuth => {
-                let door = Rc::clone(&forward_auth);
-                let serve = move |refusal: Refusal| {
-                    service_fn(move |request| {
-                        let (door, refusal) = (Rc::clone(&door), Rc::clone(&refusal));
-                        async move { Ok::<_, std::convert::Infallible>(door.answer(request, peer, &refusal).await) }
-                    })
-                };
-                tasks.spawn_local(http1::<_, _, Full<bytes::Bytes>>(stream, shared.drain.clone(), serve));
+                let (door, io) = (Rc::clone(&forward_auth), Checked::new(stream, Rc::clone(&refusal)));
+                let service = service_fn(move |request| {
+                    let (door, refusal) = (Rc::clone(&door), Rc::clone(&refusal));
+                    async move { Ok::<_, Infallible>(door.answer(request, peer, &refusal).await) }
+                });
+                tasks.spawn_local(http1::<_, Full<bytes::Bytes>>(io, shared.drain.clone(), service));
             }
             Door::Proxy => {
                 let Some(proxy) = &upstream else { continue };
                 let connection = Rc::new(proxy::Connection::new(Rc::clone(proxy), peer));
-                let serve = move |refusal: Refusal| {
-                    service_fn(move |request| {
-                        let (connection, refusal) = (Rc::clone(&connection), Rc::clone(&refusal));
-                        async move { Ok::<_, std::convert::Infallible>(connection.answer(request, &refusal).await) }
-                    })
-                };
-                tasks.spawn_local(http1(stream, shared.drain.clone(), serve));
+                let (answering, io) = (Rc::clone(&connection), Checked::new(stream, Rc::clone(&refusal)).holding_upgrades());
+                let service = service_fn(move |request| {
+                    let (connection, refusal) = (Rc::clone(&answering), Rc::clone(&refusal));
+                    async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await) }
+                });
+                let served = http1(io, shared.drain.clone(), service);
+                tasks.spawn_local(async move {
+                    if let Some(client) = served.await {
+                        connection.tunnel(client).await;
+                    }
+                });
             }
         }
     }
 }
 
 /// Serves one HTTP/1 connection to its end, or to the end of what is in flight once the drain begins.
-async fn http1<S, M, B>(stream: Stream, drain: CancellationToken, serve: M)
+/// What is left is a connection that has answered all it read: the end of it, or the beginning of a tunnel.
+async fn http1<S, B>(io: Checked<Stream>, drain: CancellationToken, service: S) -> Option<Checked<Stream>>
 where
-    M: FnOnce(Refusal) -> S,
-    S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = std::convert::Infallible>,
+    S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Unpin,
     B: hyper::body::Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let refusal: Refusal = Rc::new(Cell::new(None));
-    let io = TokioIo::new(Checked::new(stream, Rc::clone(&refusal)));
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::HEAD_TIME)
-        .serve_connection(io, serve(refusal));
-    let mut connection = std::pin::pin!(connection);
-    // An error here is the client's going away; there is nobody left to tell.
+        .serve_connection(TokioIo::new(io), service);
     let ended = tokio::select! {
-        _ = connection.as_mut() => true,
-        () = drain.cancelled() => false,
+        ended = &mut connection => Some(ended),
+        () = drain.cancelled() => None,
     };
-    if !ended {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
-    }
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    // An error here is the client's going away; there is nobody left to tell.
+    ended.ok().map(|()| connection.into_parts().io.into_inner())
 }

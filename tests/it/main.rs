@@ -12,3 +12,4 @@ mod fail_closed;
 mod framing;
 mod reload;
 mod secrets;
+mod websocket;

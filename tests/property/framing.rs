@@ -1,5 +1,5 @@
 //! A connection through the framing check: what comes out does not depend on how it came in,
-//! and it is whole messages of the input, with nothing after them but the stand-in of a refused one.
+//! and it is whole messages of the input, with nothing after them but the stand-in of a refused one, or what an upgrade holds back.
 
 use std::cell::Cell;
 use std::io;
@@ -34,25 +34,37 @@ enum End {
     Clean,
     Refused,
     Broken,
+    /// A WebSocket upgrade, and what it held back.
+    Held(Vec<u8>),
 }
 
 /// All that a parser behind the check gets to see. A pending read is the end of what a refused connection gives.
 fn pass(bytes: &[u8], pieces: Vec<usize>, room: usize) -> (Vec<u8>, End) {
     let refusal = Rc::new(Cell::new(None));
-    let mut checked = Checked::new(Pieces { bytes: bytes.to_vec(), at: 0, pieces }, Rc::clone(&refusal));
+    let mut checked = Checked::new(Pieces { bytes: bytes.to_vec(), at: 0, pieces }, Rc::clone(&refusal)).holding_upgrades();
     let mut context = Context::from_waker(Waker::noop());
     let mut out = Vec::new();
     let mut memory = vec![0; room];
     loop {
         let mut buffer = ReadBuf::new(&mut memory);
         match Pin::new(&mut checked).poll_read(&mut context, &mut buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return (out, End::Clean),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
             Poll::Ready(Ok(())) => out.extend_from_slice(buffer.filled()),
             Poll::Ready(Err(_)) => return (out, End::Broken),
             Poll::Pending => {
                 assert!(refusal.get().is_some());
                 return (out, End::Refused);
             }
+        }
+    }
+    let Some(mut open) = checked.open() else { return (out, End::Clean) };
+    let mut held = Vec::new();
+    loop {
+        let mut buffer = ReadBuf::new(&mut memory);
+        match Pin::new(&mut open).poll_read(&mut context, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return (out, End::Held(held)),
+            Poll::Ready(Ok(())) => held.extend_from_slice(buffer.filled()),
+            other => panic!("an open connection gives {other:?}"),
         }
     }
 }
@@ -63,9 +75,10 @@ fn request(random: &mut Random) -> Vec<u8> {
         text.push_str(random.pick(&["x: y\r\n", "Connection: close\r\n", "x-long: aaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", "empty:\r\n"]));
     }
     let body: Vec<u8> = (0..random.below(40)).map(|_| random.pick(b"GET / \r\n0x:")).collect();
-    let mut bytes = match random.below(4) {
+    let mut bytes = match random.below(6) {
         0 => format!("{text}Content-Length: {}\r\n\r\n", body.len()).into_bytes(),
         1 => format!("{text}Transfer-Encoding: chunked\r\n\r\n").into_bytes(),
+        2 => return format!("{text}Connection: x, Upgrade\r\nUpgrade: WebSocket\r\n\r\n").into_bytes(),
         _ => return format!("{text}\r\n").into_bytes(),
     };
     if bytes.ends_with(b"chunked\r\n\r\n") {
@@ -136,9 +149,13 @@ fn try_stream(random: &mut Random) {
     let passed = match (&end, stand_in) {
         (End::Refused, Some(at)) => &out[..at],
         (End::Refused, None) => panic!("refused without a stand-in: {:?}", shown()),
-        (End::Clean | End::Broken, _) => &out[..],
+        (End::Clean | End::Broken | End::Held(_), _) => &out[..],
     };
     assert!(bytes.starts_with(passed), "{:?} gave {:?}", shown(), String::from_utf8_lossy(&out));
+    if let End::Held(held) = &end {
+        assert_eq!([passed, held].concat(), bytes, "what is held back is what follows");
+        assert!(passed.ends_with(b"\r\n\r\n"), "{:?}", shown());
+    }
     if end == End::Refused {
         // Nothing of the refused message went before its stand-in.
         assert_eq!(pass(passed, Vec::new(), 16 * 1024), (passed.to_vec(), End::Clean), "{:?}", shown());

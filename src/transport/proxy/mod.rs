@@ -3,16 +3,20 @@
 
 mod forward;
 mod outgoing;
+mod tunnel;
 mod upstream;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
 use super::framing::{REFUSED, Refusal};
@@ -44,6 +48,8 @@ pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
     lease: Lease,
+    /// The upstream's side of a tunnel that was agreed on.
+    upstream: RefCell<Option<OnUpgrade>>,
 }
 
 /// A denial, and the id of the decision that it came from.
@@ -53,6 +59,7 @@ type Refused = (Denial, DecisionId);
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
+    websocket: bool,
 }
 
 impl Proxy {
@@ -70,10 +77,20 @@ impl Connection {
     pub fn new(proxy: Rc<Proxy>, peer: Option<IpAddr>) -> Self {
         let lease = proxy.pool.lease();
         let peer = Peer::new(peer, proxy.trusts(peer));
-        Self { proxy, peer, lease }
+        Self { proxy, peer, lease, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+        let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
+        let mut response = self.exchange(request, refusal).await;
+        if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What follows may be no HTTP, and is never read as such.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(reason.as_str());
@@ -83,32 +100,43 @@ impl Connection {
             Ok(passed) => passed,
             Err((denial, id)) => return answer::denied(&denial, id).map(Either::Right),
         };
-        match self.proxy.pool.send(&self.lease, Request::from_parts(passed.parts, passed.body)).await {
-            Ok(mut response) => {
-                forward::clean_response(response.headers_mut());
-                response.map(Either::Left)
-            }
+        let answered = match passed.websocket {
+            true => self.upgrade(passed.parts).await,
+            false => self.send(Request::from_parts(passed.parts, passed.body)).await,
+        };
+        match answered {
+            Ok(response) => response,
             // Not a decision: the request was allowed, and the upstream did not answer.
             Err(reason) => answer::denied(&reason.into(), DecisionId::next()).map(Either::Right),
         }
     }
 
+    async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
+        let mut response = self.proxy.pool.send(&self.lease, request).await?;
+        forward::clean_response(response.headers_mut());
+        Ok(response.map(Either::Left))
+    }
+
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
-        let prepared = headers::remove_hop_by_hop(&mut parts.headers).and_then(|()| host(&parts).map(|host| host.map(<[u8]>::to_vec)));
-        let host = match prepared {
-            Ok(host) => host,
+        // Before the headers that ask for it go: they end at this hop.
+        let prepared = tunnel::websocket(&parts).and_then(|websocket| {
+            headers::remove_hop_by_hop(&mut parts.headers)?;
+            Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
+        });
+        let (websocket, host) = match prepared {
+            Ok(prepared) => prepared,
             Err(reason) => return Err((reason.into(), gate.refuse(Door::Proxy, reason).id)),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = (target.as_bytes(), host.as_deref());
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, Body::Unread).await;
+            let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
                 self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body) });
+                return Ok(Passed { parts, body: Either::Left(body), websocket });
             };
             limit
         };
@@ -116,9 +144,9 @@ impl Connection {
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, shown).await;
+        let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
         self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())) })
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket })
     }
 
     async fn ask<'s>(
@@ -126,9 +154,10 @@ impl Connection {
         snapshot: Option<&'s Snapshot>,
         parts: &http::request::Parts,
         (target, host): (&[u8], Option<&[u8]>),
-        body: Body<'_>,
+        (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link: Link::default() };
+        let link = Link { websocket, ..Link::default() };
+        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
 
@@ -153,7 +182,7 @@ fn refused(gate: &Gate, reason: Reason) -> Response<Flow> {
 /// The host of a request; the authority of an absolute target must say the same (RFC 9112 §3.2.2).
 fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
-    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
         return Err(Reason::AmbiguousHost);
     }

@@ -73,6 +73,19 @@ impl Pool {
         }
     }
 
+    /// Asks for an upgrade on a connection of its own, which serves nothing else whatever is answered.
+    pub async fn upgrade(&self, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+        let started = Instant::now();
+        request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
+        let answer = within(self.upstream.response_timeout, &None, async {
+            let mut sender = self.connect().await?;
+            sender.send_request(request.map(Outgoing::new)).await.map_err(|error| broken_off(&error))
+        });
+        let answer = answer.await.unwrap_or(Err(Reason::GatewayTimeout));
+        self.telemetry.metrics.upstream.observe(started.elapsed());
+        answer
+    }
+
     async fn exchange(&self, lease: &Lease, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Reason> {
         if let Some(mut sender) = lease.take() {
             let again = repeatable(&request);
@@ -105,7 +118,7 @@ impl Pool {
         let (sender, connection) =
             Builder::new().max_buf_size(bounds::RESPONSE_HEAD).handshake(TokioIo::new(stream)).await.map_err(|_| Reason::BadGateway)?;
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!("an upstream connection ended: {error}");
             }
         });

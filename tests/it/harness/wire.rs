@@ -79,14 +79,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Waits for `count` bytes.
     pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
-        tokio::time::timeout(DEADLINE, async {
-            while self.inbox.len() < count {
-                assert!(self.more().await, "closed after {} of {count} bytes", self.inbox.len());
-            }
-        })
-        .await
-        .expect("bytes in time");
-        self.take(count)
+        let bytes = tokio::time::timeout(DEADLINE, self.try_bytes(count)).await.expect("bytes in time");
+        bytes.unwrap_or_else(|| panic!("closed after {} of {count} bytes", self.inbox.len()))
+    }
+
+    /// The next `count` bytes; `None` where the other side is gone before.
+    pub async fn try_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.inbox.len() < count {
+            self.more().await.then_some(())?;
+        }
+        Some(self.take(count))
+    }
+
+    /// All that comes before the end; there must be one.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        tokio::time::timeout(DEADLINE, async { while self.more().await {} }).await.expect("closed in time");
+        std::mem::take(&mut self.inbox)
     }
 
     async fn message(&mut self, side: Side) -> Option<Message> {

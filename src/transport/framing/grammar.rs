@@ -1,195 +1,16 @@
-//! The bytes of an HTTP/1.1 connection into the same bytes, once their framing has one reading only (RFC 9112).
-//! A head in doubt never reaches the parser behind: a refusal stands in its place, and nothing is read after it.
+//! The grammar of HTTP/1.1 messages (RFC 9112): the bytes of a head, a chunk line or a trailer section into what follows them.
+//! Takes one reading only; where two readers could differ, there is none.
 
-use std::cell::Cell;
 use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
-
-use super::bounds;
+use super::{State, broken};
 use crate::policy::Reason;
 use crate::request::method::is_token_byte;
-
-/// The method of the request that stands for a refused one.
-pub const REFUSED: &str = "SCOPEGATE-REFUSED";
-const STAND_IN: &[u8] = b"SCOPEGATE-REFUSED / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-/// What one read asks the socket for.
-const READ: usize = 8 * 1024;
-/// What one read in the middle of a body asks for.
-const DIRECT: usize = 64 * 1024;
-
-/// Why the stand-in stands there, for the service behind the parser.
-pub type Refusal = Rc<Cell<Option<Reason>>>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Head,
-    Length(u64),
-    ChunkLine,
-    Chunk(u64),
-    ChunkEnd,
-    Trailers,
-    /// Nothing more is read.
-    Refused,
-    /// A body's framing broke; the next read tells.
-    Broken,
-}
-
-/// Reads through, checks, and writes through untouched.
-#[derive(Debug)]
-pub struct Checked<T> {
-    inner: T,
-    state: State,
-    /// Read from the socket; `given` bytes are with the parser, those up to `good` may go to it.
-    inbox: BytesMut,
-    given: usize,
-    good: usize,
-    refusal: Refusal,
-}
-
-impl<T> Checked<T> {
-    pub fn new(inner: T, refusal: Refusal) -> Self {
-        Self { inner, state: State::Head, inbox: BytesMut::new(), given: 0, good: 0, refusal }
-    }
-
-    /// Checks as much of the inbox as is there. `Err` is a body whose framing broke.
-    fn advance(&mut self) -> io::Result<()> {
-        loop {
-            let rest = self.inbox.get(self.good..).unwrap_or_default();
-            let step = match self.state {
-                State::Head => match head(rest) {
-                    Ok(None) => return Ok(()),
-                    Ok(Some((length, state))) => Some((length, state)),
-                    Err(reason) => {
-                        self.refuse(reason);
-                        return Ok(());
-                    }
-                },
-                State::Length(0) => Some((0, State::Head)),
-                State::Length(left) => part(rest, left).map(|length| (length, State::Length(left - length as u64))),
-                State::ChunkLine => chunk_line(rest)?,
-                State::Chunk(0) => Some((0, State::ChunkEnd)),
-                State::Chunk(left) => part(rest, left).map(|length| (length, State::Chunk(left - length as u64))),
-                State::ChunkEnd => crlf(rest)?.map(|length| (length, State::ChunkLine)),
-                State::Trailers => trailers(rest)?.map(|length| (length, State::Head)),
-                State::Refused | State::Broken => return Ok(()),
-            };
-            let Some((length, state)) = step else { return Ok(()) };
-            self.good += length;
-            self.state = state;
-        }
-    }
-
-    fn refuse(&mut self, reason: Reason) {
-        self.inbox.truncate(self.good);
-        self.inbox.extend_from_slice(STAND_IN);
-        self.good = self.inbox.len();
-        self.state = State::Refused;
-        self.refusal.set(Some(reason));
-    }
-
-    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
-        let end = self.good.min(self.given + buffer.remaining());
-        buffer.put_slice(self.inbox.get(self.given..end).unwrap_or_default());
-        self.given = end;
-        if self.given == self.inbox.len() {
-            self.inbox.clear();
-            (self.given, self.good) = (0, 0);
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Checked<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        loop {
-            if this.good > this.given {
-                this.give(buffer);
-                return Poll::Ready(Ok(()));
-            }
-            match this.state {
-                State::Refused => return Poll::Pending,
-                State::Broken => return Poll::Ready(Err(broken())),
-                State::Head | State::Length(_) | State::ChunkLine | State::Chunk(_) | State::ChunkEnd | State::Trailers => {}
-            }
-            // The middle of a long body goes straight to the parser.
-            if let (State::Length(left), true) = (this.state, this.inbox.is_empty()) {
-                let room = buffer.remaining().min(usize::try_from(left).unwrap_or(usize::MAX)).min(DIRECT);
-                let mut window = ReadBuf::new(buffer.initialize_unfilled_to(room));
-                ready!(Pin::new(&mut this.inner).poll_read(context, &mut window))?;
-                let count = window.filled().len();
-                buffer.advance(count);
-                this.state = if left == count as u64 { State::Head } else { State::Length(left - count as u64) };
-                return Poll::Ready(Ok(()));
-            }
-            this.inbox.reserve(READ);
-            if ready!(poll_read_buf(Pin::new(&mut this.inner), context, &mut this.inbox))? == 0 {
-                // The end. Half a head is refused, so that nothing can complete it; half a body goes on, and the parser finds it cut short.
-                if this.state == State::Head && this.inbox.len() > this.good {
-                    this.refuse(Reason::Framing);
-                    continue;
-                }
-                this.good = this.inbox.len();
-                this.give(buffer);
-                return Poll::Ready(Ok(()));
-            }
-            if this.advance().is_err() {
-                // Whatever came before the break goes first, however the bytes arrived.
-                this.state = State::Broken;
-            }
-        }
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Checked<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Unread bytes would turn the close into a reset, which can overtake the refusal on its way to the client.
-        if self.state == State::Refused {
-            let mut scratch = [0; READ];
-            for _ in 0..8 {
-                let mut scratch = ReadBuf::new(&mut scratch);
-                match Pin::new(&mut self.inner).poll_read(context, &mut scratch) {
-                    Poll::Ready(Ok(())) if !scratch.filled().is_empty() => {}
-                    Poll::Ready(_) | Poll::Pending => break,
-                }
-            }
-        }
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-}
-
-fn part(rest: &[u8], left: u64) -> Option<usize> {
-    let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-    (length > 0).then_some(length)
-}
-
-fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "chunked framing is broken")
-}
+use crate::transport::bounds;
+use crate::transport::headers::lists;
 
 /// The length of a head and what follows it; `None` where it is not whole yet.
-fn head(bytes: &[u8]) -> Result<Option<(usize, State)>, Reason> {
+pub(super) fn head(bytes: &[u8]) -> Result<Option<(usize, State)>, Reason> {
     // RFC 9112 §2.2: an empty line or two before a request is an old client's habit.
     let blank = if bytes.starts_with(b"\r\n\r\n") {
         4
@@ -214,8 +35,12 @@ fn head(bytes: &[u8]) -> Result<Option<(usize, State)>, Reason> {
     if lines.at > bounds::HEAD || fields.count > bounds::HEADERS {
         return Err(Reason::HeadersTooLarge);
     }
-    let is_1_1 = request_line(first.unwrap_or_default())?;
-    Ok(Some((lines.at, fields.framing(is_1_1)?)))
+    let first = first.unwrap_or_default();
+    let is_1_1 = request_line(first)?;
+    let state = fields.framing(is_1_1)?;
+    let bodiless = matches!(state, State::Head | State::Length(0));
+    let upgrades = bodiless && is_1_1 && first.starts_with(b"GET ") && fields.upgrade && fields.websocket;
+    Ok(Some((lines.at, if upgrades { State::Held } else { state })))
 }
 
 /// Lines that end in CRLF; any other CR, LF or NUL is an error.
@@ -269,13 +94,16 @@ fn request_line(line: &[u8]) -> Result<bool, Reason> {
     }
 }
 
-/// What the header fields say of framing.
+/// What the header fields say of framing, and of what follows the message.
 #[derive(Default)]
 struct Fields {
     count: usize,
     length: Option<u64>,
     chunked: bool,
     hosts: usize,
+    /// `Connection` lists `upgrade`, and `Upgrade` lists `websocket`.
+    upgrade: bool,
+    websocket: bool,
 }
 
 impl Fields {
@@ -294,6 +122,8 @@ impl Fields {
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.websocket |= lists(value, b"websocket"),
+            10 if name.eq_ignore_ascii_case(b"connection") => self.upgrade |= lists(value, b"upgrade"),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let digits = value.trim_ascii();
                 let plain = !digits.is_empty() && digits.len() < 19 && digits.iter().all(u8::is_ascii_digit);
@@ -327,10 +157,10 @@ impl Fields {
     }
 }
 
-type Step = Option<(usize, State)>;
+pub(super) type Step = Option<(usize, State)>;
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1).
-fn chunk_line(bytes: &[u8]) -> io::Result<Step> {
+pub(super) fn chunk_line(bytes: &[u8]) -> io::Result<Step> {
     let mut lines = Lines { bytes, at: 0 };
     let Some(line) = lines.next().map_err(|()| broken())? else {
         return if bytes.len() > bounds::CHUNK_LINE { Err(broken()) } else { Ok(None) };
@@ -345,7 +175,7 @@ fn chunk_line(bytes: &[u8]) -> io::Result<Step> {
     Ok(Some((lines.at, if size == 0 { State::Trailers } else { State::Chunk(size) })))
 }
 
-fn crlf(bytes: &[u8]) -> io::Result<Option<usize>> {
+pub(super) fn crlf(bytes: &[u8]) -> io::Result<Option<usize>> {
     match bytes {
         [b'\r', b'\n', ..] => Ok(Some(2)),
         [] | [b'\r'] => Ok(None),
@@ -354,7 +184,7 @@ fn crlf(bytes: &[u8]) -> io::Result<Option<usize>> {
 }
 
 /// The trailer section up to its empty line.
-fn trailers(bytes: &[u8]) -> io::Result<Option<usize>> {
+pub(super) fn trailers(bytes: &[u8]) -> io::Result<Option<usize>> {
     let mut lines = Lines { bytes, at: 0 };
     let mut fields = Fields::default();
     loop {
@@ -387,6 +217,39 @@ mod tests {
         for partial in ["", "GET", "GET / HTTP/1.1\r", "GET / HTTP/1.1\r\nhost: a\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r"] {
             assert_eq!(read(partial), Ok(None), "{partial:?}");
         }
+    }
+
+    #[test]
+    fn only_a_websocket_upgrade_holds_back_what_follows() {
+        let state = |line: &str, fields: &str| read(&format!("{line}\r\nhost: a\r\n{fields}\r\n\r\n")).unwrap().unwrap().1;
+        let get = |fields: &str| state("GET / HTTP/1.1", fields);
+        for fields in [
+            "upgrade: websocket\r\nconnection: upgrade",
+            "Connection:Upgrade\r\nUPGRADE:WebSocket ",
+            "connection: keep-alive, \tUpgrade\r\nupgrade: h2c,websocket,",
+            "connection: close\r\nconnection: upgrade\r\nupgrade: h2c\r\nupgrade: websocket",
+            "upgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 0",
+        ] {
+            assert_eq!(get(fields), State::Held, "{fields}");
+        }
+        for fields in [
+            "upgrade: websocket",
+            "connection: upgrade",
+            "upgrade: h2c\r\nconnection: upgrade",
+            "upgrade: websockets\r\nconnection: upgrade",
+            "upgrade: websocket/13\r\nconnection: upgrade",
+            "upgrade: web socket\r\nconnection: upgrade",
+            "upgrade: websocket\r\nconnection: upgraded",
+            "x-upgrade: websocket\r\nconnection: upgrade",
+        ] {
+            assert_eq!(get(fields), State::Head, "{fields}");
+        }
+        let fields = "upgrade: websocket\r\nconnection: upgrade";
+        for line in ["POST / HTTP/1.1", "HEAD / HTTP/1.1", "get / HTTP/1.1", "GETS / HTTP/1.1", "GET / HTTP/1.0"] {
+            assert_eq!(state(line, fields), State::Head, "{line}");
+        }
+        assert_eq!(get(&format!("{fields}\r\ncontent-length: 5")), State::Length(5));
+        assert_eq!(get(&format!("{fields}\r\ntransfer-encoding: chunked")), State::ChunkLine);
     }
 
     #[test]
