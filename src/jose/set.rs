@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_key_id_on_two_keys_of_one_algorithm_is_told() {
         let key = |kid: &str, rest: &str| format!("{EC},\"kid\":\"{kid}\"{rest}");
-        let rsa = format!("\"kty\":\"RSA\",\"kid\":\"a\",\"e\":\"AQAB\",\"n\":\"{}\"", format!("{}_w", "_".repeat(340)));
+        let rsa = format!("\"kty\":\"RSA\",\"kid\":\"a\",\"e\":\"AQAB\",\"n\":\"{}_w\"", "_".repeat(340));
         let (count, warnings) = read(&document(&[key("a", ""), key("b", ""), key("a", ",\"alg\":\"ES256\""), rsa.clone()]), Origin::Remote).unwrap();
         assert_eq!((count, warnings), (4, vec!["key `a`: on more than one key; tokens that name it are refused".to_owned()]));
         assert_eq!(read(&document(&[key("a", ""), rsa]), Origin::Remote), Ok((2, Vec::new())));
