@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod explain;
 mod healthcheck;
+mod import;
 mod init;
 mod serve;
 mod token;
@@ -45,6 +46,9 @@ enum Command {
         after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
     )]
     Explain(explain::Explain),
+    /// Make a scopegate.yaml of what there is already
+    #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
+    Import(import::Import),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
@@ -75,6 +79,7 @@ impl Cli {
                 println!("{:#}", shape::schema());
                 Ok(true)
             }
+            Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };
