@@ -6,6 +6,7 @@ pub mod config;
 pub mod credential;
 pub mod gate;
 pub mod identity;
+pub mod jose;
 pub mod live;
 pub mod policy;
 pub mod principal;
