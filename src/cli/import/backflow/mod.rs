@@ -14,6 +14,7 @@ use self::said::said;
 use super::draft::Draft;
 use super::{Target, kind_of, read_json, strangers, yaml};
 use crate::config::quantity;
+use crate::jose::Algorithm;
 
 #[derive(Debug, Args)]
 pub struct Backflow {
@@ -106,21 +107,26 @@ fn sources(document: &Value, draft: &mut Draft<'_>) -> Sources {
 
 fn jwt_source(jwt: &Value, draft: &mut Draft<'_>) -> Vec<String> {
     let mut lines = Vec::new();
+    let algorithm = match jwt.get("algorithm").map(Value::as_str) {
+        None => Some(Algorithm::Hs256),
+        Some(name) => name.and_then(Algorithm::parse).filter(|algorithm| algorithm.is_hmac()),
+    };
+    let Some(algorithm) = algorithm else {
+        draft.fault("`jwt.algorithm` is none of HS256, HS384 and HS512, which are what a secret is for; write the source by hand");
+        return lines;
+    };
     match jwt.get("secret").and_then(Value::as_str).map(said) {
         Some(Ok(secret)) if secret.variable => lines.push(format!("secret: {}", yaml::text(&secret.text))),
         // RFC 7518 §3.2, and Backflow's own advice.
-        Some(Ok(secret)) if secret.text.len() < 32 => {
-            draft.fault("`jwt.secret` has under 32 characters; make a longer one, as with `openssl rand -hex 32`")
+        Some(Ok(secret)) if secret.text.len() < algorithm.min_secret() => {
+            let least = algorithm.min_secret();
+            draft.fault(format!("`jwt.secret` has under {least} characters; make a longer one, as with `openssl rand -hex {least}`"));
         }
         Some(Ok(secret)) => lines.push(draft.keep("secret", "jwt.secret", &secret.text)),
         Some(Err(fault)) => draft.fault(format!("`jwt.secret` {fault}")),
         None => draft.fault("`jwt.secret` is missing or no text; it is such as `{{env.JWT_SECRET}}`"),
     }
-    match jwt.get("algorithm").map(Value::as_str) {
-        None => lines.push("algorithms: [HS256]".into()),
-        Some(Some(algorithm @ ("HS256" | "HS384" | "HS512"))) => lines.push(format!("algorithms: [{algorithm}]")),
-        Some(_) => draft.fault("`jwt.algorithm` is none of HS256, HS384 and HS512, which are what a secret is for; write the source by hand"),
-    }
+    lines.push(format!("algorithms: [{}]", algorithm.as_str()));
     if let Some(issuer) = jwt.get("issuer").and_then(|issuer| one(issuer, "jwt.issuer", draft)) {
         lines.push(format!("issuer: {}", yaml::text(&issuer)));
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::draft::Draft;
 use super::super::{express, kind_of, yaml};
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{Pattern, Segment};
 use crate::scope::Scope;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -194,9 +194,7 @@ impl Found {
                 )),
             }
         }
-        if settled.iter().any(|route| route.text.ends_with("...}")) {
-            with_slashes(&mut settled, draft);
-        }
+        with_slashes(&mut settled, draft);
         settled
     }
 }
@@ -220,26 +218,39 @@ fn spelt_out(routes: Vec<Route>) -> Vec<Route> {
     routes.iter().flat_map(spell).collect()
 }
 
-/// Express takes `/users/` for `/users`: beside a wide route the narrow one must speak of both, or the wide one would answer for it.
+/// Express takes `/users/` for `/users`: where a wide route asks for less, the narrow one must speak of both, or the wide one would answer for it.
 fn with_slashes(routes: &mut Vec<Route>, draft: &mut Draft<'_>) {
-    let twin = |route: &Route| {
+    let mut twins: Vec<Route> = Vec::new();
+    let mut open: Vec<String> = Vec::new();
+    for route in routes.iter() {
+        let Some(wide) = routes.iter().find(|wide| wide.need != route.need && covers(&wide.pattern, &route.pattern)) else { continue };
+        if wide.need == Need::Public && !open.contains(&wide.text) {
+            open.push(wide.text.clone());
+        }
         let text = format!("{}/{{$}}", route.text);
-        let plain = route.need != Need::Public && !route.text.ends_with("...}") && !route.text.ends_with("{$}");
-        Pattern::parse(&text).ok().filter(|_| plain).map(|pattern| Route { text, pattern, need: route.need.clone() })
-    };
-    let twins: Vec<Route> = routes.iter().filter_map(twin).collect();
+        if let (Ok(pattern), Some(Segment::Literal(_) | Segment::One)) = (Pattern::parse(&text), route.pattern.segments.last()) {
+            twins.push(Route { text, pattern, need: route.need.clone() });
+        }
+    }
     for twin in twins {
         if !routes.iter().any(|route| route.pattern.conflicts_with(&twin.pattern)) {
             routes.push(twin);
         }
     }
-    if let Some(wide) = routes.iter().find(|route| route.need == Need::Public && route.text.ends_with("...}")) {
+    for wide in open {
         draft.note(format!(
-            "`{}` is open: a service that takes `/ADMIN` for `/admin`, as Express does unless told otherwise, answers there without the narrower rule; \
-             make its routing case sensitive",
-            wide.text
+            "`{wide}` is open and wider than routes that are not: a service that takes `/ADMIN` for `/admin`, as Express does unless told otherwise, \
+             answers there without the narrower rule; make its routing case sensitive"
         ));
     }
+}
+
+/// Whether the wide route has the requests that the narrow one leaves to it.
+fn covers(wide: &Pattern, narrow: &Pattern) -> bool {
+    let Some((Segment::Rest, before)) = wide.segments.split_last() else { return false };
+    let method = wide.method.is_none() || wide.method == narrow.method;
+    let same = |(wide, narrow): (&Segment, &Segment)| *wide == Segment::One || wide == narrow;
+    method && narrow.segments.len() > before.len() && before.iter().zip(&narrow.segments).all(same)
 }
 
 /// Methods in capitals; one that is empty stands for all.

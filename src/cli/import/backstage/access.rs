@@ -5,10 +5,14 @@ use serde_json::Value;
 
 use super::super::draft::Draft;
 use super::super::{kind_of, strangers, yaml};
-use super::{Said, is_plugin, said, secret};
+use super::is_plugin;
+use super::keys::secret;
+use super::said::{Said, said};
+use crate::fetch::is_allowed;
+use crate::jose::Algorithm;
 
-/// The section, where there is any external access. `placed` where the plugin behind the gate is known.
-pub fn access(auth: &Value, placed: bool, draft: &mut Draft<'_>) -> Option<String> {
+/// The section, where there is any external access, and the plugins that restrictions speak of.
+pub fn access(auth: &Value, draft: &mut Draft<'_>) -> Option<(String, Vec<String>)> {
     let list = match auth.get("externalAccess") {
         None | Some(Value::Null) => return None,
         Some(Value::Array(list)) if list.is_empty() => return None,
@@ -19,16 +23,15 @@ pub fn access(auth: &Value, placed: bool, draft: &mut Draft<'_>) -> Option<Strin
         }
     };
     let mut text = String::from("    external_access:\n");
+    let mut plugins = Vec::new();
     for (index, entry) in list.iter().enumerate() {
         let place = format!("backend.auth.externalAccess[{index}]");
-        if let Some(entry) = one(entry, &place, placed, draft) {
-            text.push_str(&entry);
-        }
+        text.push_str(&one(entry, &place, &mut plugins, draft).unwrap_or_default());
     }
-    Some(text)
+    Some((text, plugins))
 }
 
-fn one(entry: &Value, place: &str, placed: bool, draft: &mut Draft<'_>) -> Option<String> {
+fn one(entry: &Value, place: &str, plugins: &mut Vec<String>, draft: &mut Draft<'_>) -> Option<String> {
     refuse(entry, place, &["type", "options", "config", "accessRestrictions"], draft);
     // Backstage's first versions called them `config`.
     let options = match (entry.get("options"), entry.get("config")) {
@@ -43,35 +46,70 @@ fn one(entry: &Value, place: &str, placed: bool, draft: &mut Draft<'_>) -> Optio
         }
     };
     let at = format!("{place}.options");
-    let mut lines = Vec::new();
     let kind = entry.get("type").and_then(Value::as_str);
-    match kind {
-        Some("static") => {
-            refuse(options, &at, &["token", "subject"], draft);
-            lines.extend(secret(options.get("token"), "token", &format!("{at}.token"), draft));
-            lines.extend(texts(options, "subject", &at, draft));
+    let ways = match kind {
+        Some("static") => vec![known_to_us(options, "token", &at, draft)],
+        Some("legacy") => vec![known_to_us(options, "secret", &at, draft)],
+        Some("jwks") => published(options, &at, draft),
+        _ => {
+            draft.fault(format!("`{place}.type` is none of `static`, `legacy` and `jwks`"));
+            return None;
         }
-        Some("legacy") => {
-            refuse(options, &at, &["secret", "subject"], draft);
-            lines.extend(secret(options.get("secret"), "secret", &format!("{at}.secret"), draft));
-            lines.extend(texts(options, "subject", &at, draft));
+    };
+    let restrictions = restrictions(entry.get("accessRestrictions"), &format!("{place}.accessRestrictions"), plugins, draft).unwrap_or_default();
+    let kind = yaml::text(kind?);
+    Some(ways.iter().map(|options| format!("      - type: {kind}\n        options: {{{options}}}\n{restrictions}")).collect())
+}
+
+/// A token or a secret, and who has it.
+fn known_to_us(options: &Value, key: &str, place: &str, draft: &mut Draft<'_>) -> String {
+    refuse(options, place, &[key, "subject"], draft);
+    let secret = secret(options.get(key), key, &format!("{place}.{key}"), draft);
+    let subject = texts(options, "subject", place, draft);
+    if options.get("subject").is_none() {
+        draft.fault(format!("`{place}.subject` is missing; it is one word such as `ci`"));
+    }
+    secret.into_iter().chain(subject).collect::<Vec<_>>().join(", ")
+}
+
+/// Tokens of an issuer that publishes its keys; one way for each issuer, whose keys are its own.
+fn published(options: &Value, place: &str, draft: &mut Draft<'_>) -> Vec<String> {
+    refuse(options, place, &["url", "issuer", "algorithm", "audience", "subjectPrefix"], draft);
+    for (key, what) in [("url", "it is the address of the key set"), ("algorithm", "name what the issuer signs with, such as `RS256`")] {
+        if options.get(key).is_none() {
+            draft.fault(format!("`{place}.{key}` is missing; {what}"));
         }
-        Some("jwks") => {
-            let known = ["url", "issuer", "algorithm", "audience", "subjectPrefix"];
-            refuse(options, &at, &known, draft);
-            lines.extend(known.iter().filter_map(|key| texts(options, key, &at, draft)));
-        }
-        _ => draft.fault(format!("`{place}.type` is none of `static`, `legacy` and `jwks`")),
     }
-    let needed: &[&str] = if kind == Some("jwks") { &["url"] } else { &["subject"] };
-    for key in needed.iter().filter(|key| kind.is_some() && options.get(**key).is_none()) {
-        draft.fault(format!("`{at}.{key}` is missing"));
+    if let Some(fault) = options.get("url").and_then(Value::as_str).filter(|url| !url.contains("${")).and_then(|url| is_allowed(url).err()) {
+        draft.fault(format!("`{place}.url`: {fault}"));
     }
-    let restrictions = restrictions(entry.get("accessRestrictions"), &format!("{place}.accessRestrictions"), draft);
-    if restrictions.is_some() && !placed {
-        draft.note("`accessRestrictions` are judged for the plugin behind the gate; give --plugin ID, or set `plugin`, or such tokens are refused");
+    let named = words(options.get("algorithm"));
+    if named.iter().any(|name| !name.contains("${") && Algorithm::parse(name).is_none_or(Algorithm::is_hmac)) {
+        draft.fault(format!("`{place}.algorithm` has one that public keys are not for; known are RS, PS 256 to 512, ES256, ES384 and EdDSA"));
     }
-    Some(format!("      - type: {}\n        options: {{{}}}\n{}", yaml::text(kind?), lines.join(", "), restrictions.unwrap_or_default()))
+    if options.get("audience").is_none() {
+        draft.note(format!("`{place}` has no `audience`: tokens that are for somebody (`aud`) are refused until it names whom"));
+    }
+    let rest: Vec<String> = ["algorithm", "audience", "subjectPrefix"].iter().filter_map(|key| texts(options, key, place, draft)).collect();
+    let url = texts(options, "url", place, draft).unwrap_or_default();
+    let issuers = words(options.get("issuer"));
+    let each = issuers.iter().map(|issuer| Some(format!("issuer: {}", yaml::text(issuer))));
+    let each: Vec<Option<String>> = if issuers.is_empty() { vec![None] } else { each.collect() };
+    each.into_iter().map(|issuer| std::iter::once(url.clone()).chain(issuer).chain(rest.iter().cloned()).collect::<Vec<_>>().join(", ")).collect()
+}
+
+/// The words of a text or of a list, as Backstage splits them.
+fn words(value: Option<&Value>) -> Vec<String> {
+    let list = match value {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let texts = list.iter().filter_map(|item| match said(item) {
+        Ok(Said::Text { text, .. }) => Some(text),
+        Ok(Said::File(_)) | Err(_) => None,
+    });
+    texts.flat_map(|text| text.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 /// A key that Backstage does not know stops its start, and this import.
@@ -105,7 +143,7 @@ fn texts(options: &Value, key: &str, place: &str, draft: &mut Draft<'_>) -> Opti
     }
 }
 
-fn restrictions(said: Option<&Value>, place: &str, draft: &mut Draft<'_>) -> Option<String> {
+fn restrictions(said: Option<&Value>, place: &str, plugins: &mut Vec<String>, draft: &mut Draft<'_>) -> Option<String> {
     let list = match said? {
         Value::Null => return None,
         Value::Array(list) => list,
@@ -114,7 +152,7 @@ fn restrictions(said: Option<&Value>, place: &str, draft: &mut Draft<'_>) -> Opt
             return None;
         }
     };
-    let mut plugins: Vec<&str> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     let mut text = String::from("        accessRestrictions:\n");
     if list.is_empty() {
         draft.fault(format!("`{place}` is an empty list; remove it, or name a plugin"));
@@ -126,10 +164,13 @@ fn restrictions(said: Option<&Value>, place: &str, draft: &mut Draft<'_>) -> Opt
             draft.fault(format!("`{place}.plugin` is no plugin id, such as `catalog`"));
             continue;
         };
-        if plugins.contains(&plugin) {
+        if seen.contains(&plugin) {
             draft.fault(format!("`{place}.plugin` is `{plugin}` a second time; Backstage takes one restriction a plugin"));
         }
-        plugins.push(plugin);
+        seen.push(plugin);
+        if !plugins.iter().any(|known| known == plugin) {
+            plugins.push(plugin.to_owned());
+        }
         let mut lines = vec![format!("plugin: {}", yaml::text(plugin))];
         lines.extend(texts(restriction, "permission", &place, draft));
         if let Some(attribute) = restriction.get("permissionAttribute") {
@@ -140,7 +181,7 @@ fn restrictions(said: Option<&Value>, place: &str, draft: &mut Draft<'_>) -> Opt
             lines.push(format!("permissionAttribute: {{{}}}", action.unwrap_or_default()));
         }
         if lines.len() > 1 {
-            draft.note("`permission` and `permissionAttribute` of `accessRestrictions` are for the plugin's own permissions, which the backend goes on checking");
+            draft.note("`permission` and `permissionAttribute` of `accessRestrictions` became the scopes of such callers; the backend goes on checking them too");
         }
         text.push_str(&format!("          - {{{}}}\n", lines.join(", ")));
     }
@@ -148,13 +189,8 @@ fn restrictions(said: Option<&Value>, place: &str, draft: &mut Draft<'_>) -> Opt
 }
 
 fn check_actions(action: Option<&Value>, place: &str, draft: &mut Draft<'_>) {
-    let list = match action {
-        Some(Value::Array(list)) => list.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
-    };
-    let words = list.iter().flat_map(|action| action.as_str().unwrap_or("?").split([',', ' ']).filter(|word| !word.is_empty()));
-    if words.clone().count() == 0 || words.clone().any(|word| !["create", "read", "update", "delete"].contains(&word)) {
+    let words = words(action);
+    if words.is_empty() || words.iter().any(|word| !["create", "read", "update", "delete"].contains(&word.as_str())) {
         draft.fault(format!("`{place}.action` is none of `create`, `read`, `update` and `delete`"));
     }
 }

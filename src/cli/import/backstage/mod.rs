@@ -2,6 +2,7 @@
 //! Refuses a configuration that lets everybody in, and invents no caller.
 
 mod access;
+mod keys;
 mod said;
 
 use std::path::PathBuf;
@@ -49,30 +50,45 @@ impl Backstage {
         let auth = backend.get("auth").unwrap_or(&nothing);
         refuse_open(auth, draft);
         let upstream = self.target.upstream.clone().unwrap_or_else(|| upstream(backend, draft));
-        let keys = keys(auth, draft);
-        let access = access::access(auth, self.plugin.is_some(), draft);
+        let keys = keys::keys(auth, draft);
+        let (access, restricted_to) = access::access(auth, draft).unzip();
+        let plugin = self.plugin.clone().or_else(|| only(&restricted_to.unwrap_or_default(), draft));
         let plugins = plugins(document, draft);
-        let mut source = String::from("  backstage:\n    kind: backstage\n    forward: true   # the backend checks the token too\n");
-        for part in [keys, access].iter().flatten() {
-            source.push_str(part);
-        }
-        if let Some(plugin) = &self.plugin {
-            source.push_str(&format!("    plugin: {}\n{plugins}", yaml::text(plugin)));
-        } else if !plugins.is_empty() {
-            draft.note("`discovery.endpoints`: tokens of other plugins are for one plugin each; give --plugin ID to take them, for the plugin behind this gate");
-        }
-        let known =
-            [auth.get("keys"), auth.get("externalAccess")].into_iter().flatten().any(|list| list.as_array().is_some_and(|list| !list.is_empty()));
-        if !known && (self.plugin.is_none() || plugins.is_empty()) {
+        if keys.is_none() && access.is_none() && (plugin.is_none() || plugins.is_empty()) {
             draft.fault("there is neither `backend.auth.keys` nor `backend.auth.externalAccess`, so that no caller could be known; add the one that callers use");
         }
+        let mut source = String::from("  backstage:\n    kind: backstage\n    forward: true   # the backend checks the token too\n");
+        for part in [&keys, &access].into_iter().flatten() {
+            source.push_str(part);
+        }
+        match &plugin {
+            Some(plugin) => source.push_str(&format!("    plugin: {}\n{plugins}    scopes: [\"{plugin}:*\"]   # of callers without restrictions\n", yaml::text(plugin))),
+            None if plugins.is_empty() => {}
+            None => draft.note("`discovery.endpoints`: tokens of other plugins are for one plugin each; give --plugin ID, for the plugin behind this gate, to take them"),
+        }
         without_counterpart(document, draft);
-        let path = self.plugin.as_deref().unwrap_or("{plugin}");
+        let path = plugin.as_deref().unwrap_or("{plugin}");
         format!(
             "upstream: {}\ncredentials:\n{source}routes:\n  GET /.backstage/health/v1/readiness: public\n  GET /.backstage/health/v1/liveness: public\n  \
              GET /api/{path}/.backstage/auth/v1/jwks.json: public   # public keys, for other plugins\n  /api/{path}/{{rest...}}: authenticated\n",
             yaml::text(&upstream)
         )
+    }
+}
+
+/// The plugin behind the gate, where restrictions speak of one alone.
+fn only(restricted_to: &[String], draft: &mut Draft<'_>) -> Option<String> {
+    match restricted_to {
+        [] => None,
+        [one] => {
+            draft.note(format!("`{one}` is taken for the plugin behind this gate, because `accessRestrictions` speak of no other; --plugin ID says otherwise"));
+            Some(one.clone())
+        }
+        several => {
+            let names = several.iter().map(|plugin| format!("--plugin {plugin}")).collect::<Vec<_>>().join(", ");
+            draft.fault(format!("`accessRestrictions` are judged for the plugin behind a gate; say which one that is: {names}"));
+            None
+        }
     }
 }
 
@@ -146,52 +162,6 @@ fn plain(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
         Some(_) | None => String::new(),
-    }
-}
-
-/// The shared secrets, the first of which signs.
-fn keys(auth: &Value, draft: &mut Draft<'_>) -> Option<String> {
-    let list = match auth.get("keys") {
-        None | Some(Value::Null) => return None,
-        Some(Value::Array(list)) if list.is_empty() => return None,
-        Some(Value::Array(list)) => list,
-        Some(other) => {
-            draft.fault(format!("`backend.auth.keys` is {}; it is a list of `{{secret}}`", kind_of(other)));
-            return None;
-        }
-    };
-    let mut text = String::from("    keys:\n");
-    for (index, key) in list.iter().enumerate() {
-        let place = format!("backend.auth.keys[{index}]");
-        let rest = strangers(key, &format!("{place}."), &["secret"]);
-        if !rest.is_empty() {
-            draft.note(format!("without counterpart: {}", rest.join(", ")));
-        }
-        if let Some(line) = secret(key.get("secret"), "secret", &format!("{place}.secret"), draft) {
-            text.push_str(&format!("      - {{{line}}}\n"));
-        }
-    }
-    Some(text)
-}
-
-/// `secret: "${NAME}"`, or the file that has it.
-fn secret(value: Option<&Value>, key: &str, place: &str, draft: &mut Draft<'_>) -> Option<String> {
-    let Some(value) = value else {
-        draft.fault(format!("`{place}` is missing; write it as `${{NAME}}`"));
-        return None;
-    };
-    match said(value) {
-        Ok(Said::File(path)) => Some(format!("{key}_file: {}", yaml::text(&draft.path(&path)))),
-        Ok(Said::Text { text, variable: true }) => Some(format!("{key}: {}", yaml::text(&text))),
-        Ok(Said::Text { text, variable: false }) if text.is_empty() || text.contains(char::is_whitespace) => {
-            draft.fault(format!("`{place}` is empty or has white space in it"));
-            None
-        }
-        Ok(Said::Text { text, variable: false }) => Some(draft.keep(key, place, &text)),
-        Err(fault) => {
-            draft.fault(format!("`{place}` {fault}"));
-            None
-        }
     }
 }
 
