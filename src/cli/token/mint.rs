@@ -46,14 +46,14 @@ impl Mint {
         let file = self.secret_file.ok_or("there is no secret; name a file with --secret-file")?;
         let key = secret(&file)?;
         // RFC 7518 §3.2.
-        if key.len() < self.alg.min_secret() {
+        if key.len() < self.alg.min_hmac() {
             return Err(format!(
                 "{} holds a secret of {} bytes; {} wants {} or more, such as `openssl rand -hex {}` makes",
                 file.display(),
                 key.len(),
                 self.alg.as_str(),
-                self.alg.min_secret(),
-                self.alg.min_secret()
+                self.alg.min_hmac(),
+                self.alg.min_hmac()
             ));
         }
         let mut claims: Map<String, Value> = Map::new();

@@ -81,7 +81,7 @@ impl Verify {
             (None, Some(file)) => (secret_base64(file)?, file),
             (None, None) => return Err("there are no keys; name a file with --jwks".into()),
         };
-        let least = self.alg.iter().map(|algorithm| algorithm.min_secret()).max().unwrap_or_default();
+        let least = self.alg.iter().map(|algorithm| algorithm.min_hmac()).max().unwrap_or_default();
         if secret.len() < least && self.secret_file.is_some() {
             eprintln!("warning: {} holds a secret of {} bytes; a source of `kind: jwt` wants {least} for this algorithm", file.display(), secret.len());
         }

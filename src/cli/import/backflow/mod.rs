@@ -118,8 +118,8 @@ fn jwt_source(jwt: &Value, draft: &mut Draft<'_>) -> Vec<String> {
     match jwt.get("secret").and_then(Value::as_str).map(said) {
         Some(Ok(secret)) if secret.variable => lines.push(format!("secret: {}", yaml::text(&secret.text))),
         // RFC 7518 §3.2, and Backflow's own advice.
-        Some(Ok(secret)) if secret.text.len() < algorithm.min_secret() => {
-            let least = algorithm.min_secret();
+        Some(Ok(secret)) if secret.text.len() < algorithm.min_hmac() => {
+            let least = algorithm.min_hmac();
             draft.fault(format!("`jwt.secret` has under {least} characters; make a longer one, as with `openssl rand -hex {least}`"));
         }
         Some(Ok(secret)) => lines.push(draft.keep("secret", "jwt.secret", &secret.text)),
