@@ -17,6 +17,21 @@ impl Headers for HeaderMap {
     }
 }
 
+/// Whether a request opens a WebSocket; a malformed handshake is refused (RFC 6455 §4.2.1).
+pub fn opens_websocket(headers: &impl Headers) -> Result<bool, Reason> {
+    let asks = |value: &[u8]| value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    match headers.get("upgrade") {
+        Values::None => return Ok(false),
+        Values::One(value) if !asks(value) => return Ok(false),
+        Values::One(_) => {}
+        Values::Many => return Err(Reason::Handshake),
+    }
+    match headers.get("sec-websocket-key") {
+        Values::One(key) if !key.is_empty() => Ok(true),
+        Values::One(_) | Values::None | Values::Many => Err(Reason::Handshake),
+    }
+}
+
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
