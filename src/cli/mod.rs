@@ -114,10 +114,14 @@ impl Config {
 
     /// Reads and compiles it, for commands that ask and do not serve.
     fn load(&self) -> Result<Result<Loaded, Faults>, String> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
-        Ok(load(&self.input()?, &environment, &TagKey::new(random), &Registry::offline()))
+        loaded(&self.input()?)
     }
+}
+
+fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(load(input, &environment, &TagKey::new(random), &Registry::offline()))
 }
 
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.

@@ -8,10 +8,8 @@ use serde_json::Value;
 
 use super::draft::Draft;
 use super::{Target, read_json, yaml};
-use crate::cli::BACKSTOP;
-use crate::config::{Input, load};
-use crate::credential::digest::TagKey;
-use crate::live::reload::environment;
+use crate::cli::{BACKSTOP, loaded};
+use crate::config::Input;
 use crate::scope::Scope;
 
 #[derive(Debug, Args)]
@@ -33,11 +31,8 @@ impl Backstop {
         };
         let name = self.file.file_name().map(PathBuf::from).ok_or_else(|| format!("{} is no file", self.file.display()))?;
         let absolute = std::path::absolute(&self.file).map_err(|error| format!("{} cannot be read: {error}", self.file.display()))?;
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
         let text = body(&absolute.display().to_string());
-        let loaded = load(&Input::Text { name: "the configuration made of it", text }, &environment, &TagKey::new(random))
-            .map_err(|faults| faults.to_string())?;
+        let loaded = loaded(&Input::Text { name: "the configuration made of it", text })?.map_err(|faults| faults.to_string())?;
         loaded.warnings.into_iter().for_each(|warning| draft.note(warning));
         notes(&read_json(&self.file)?, &mut draft);
         let file = draft.path(&name);

@@ -102,11 +102,11 @@ fn write_all(output: &Path, text: &str, secrets: &[(PathBuf, Zeroizing<String>)]
         }
         if let Err(error) = opened.and_then(|mut file| file.write_all(text.as_bytes())) {
             made.iter().for_each(|path| drop(std::fs::remove_file(path)));
-            return Err(match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    format!("{} exists already and is left as it is; remove it first, or choose another --output", path.display())
-                }
-                _ => format!("{} cannot be written: {error}", path.display()),
+            let path = path.display();
+            return Err(if error.kind() == std::io::ErrorKind::AlreadyExists {
+                format!("{path} exists already and is left as it is; remove it first, or choose another --output")
+            } else {
+                format!("{path} cannot be written: {error}")
             });
         }
     }

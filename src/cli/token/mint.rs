@@ -70,11 +70,8 @@ impl Mint {
 }
 
 fn sign(algorithm: Algorithm, secret: &[u8], header: &Value, claims: &Value) -> Zeroizing<String> {
-    let hash = match algorithm {
-        Algorithm::Hs384 => hmac::HMAC_SHA384,
-        Algorithm::Hs512 => hmac::HMAC_SHA512,
-        _ => hmac::HMAC_SHA256,
-    };
+    let longer = [(Algorithm::Hs384, hmac::HMAC_SHA384), (Algorithm::Hs512, hmac::HMAC_SHA512)];
+    let hash = longer.into_iter().find(|(longer, _)| *longer == algorithm).map_or(hmac::HMAC_SHA256, |(_, hash)| hash);
     let mut token = Zeroizing::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string())));
     let signature = hmac::sign(&hmac::Key::new(hash, secret), token.as_bytes());
     token.push('.');

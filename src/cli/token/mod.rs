@@ -172,7 +172,8 @@ fn without_line_end(text: &str) -> &str {
 fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = contents(file)?;
     let end = if bytes.ends_with(b"\r\n") { 2 } else { usize::from(bytes.ends_with(b"\n")) };
-    bytes.truncate(bytes.len().saturating_sub(end));
+    let length = bytes.len().saturating_sub(end);
+    bytes.truncate(length);
     Ok(bytes)
 }
 
@@ -181,7 +182,8 @@ fn secret_base64(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let text = secret(file)?;
     let text = str::from_utf8(&text).map_err(|_| format!("{} is not base64; `openssl rand -base64 32` makes such a secret", file.display()))?;
     // The character itself is part of a secret.
-    let (bytes, dangling) = decode_secret(text).map_err(|_| format!("{} is not base64; `openssl rand -base64 32` makes such a secret", file.display()))?;
+    let (bytes, dangling) =
+        decode_secret(text).map_err(|_| format!("{} is not base64; `openssl rand -base64 32` makes such a secret", file.display()))?;
     if bytes.is_empty() {
         return Err(format!("{} is empty; `openssl rand -base64 32` makes a secret", file.display()));
     }

@@ -83,7 +83,11 @@ impl Verify {
         };
         let least = self.alg.iter().map(|algorithm| algorithm.min_hmac()).max().unwrap_or_default();
         if secret.len() < least && self.secret_file.is_some() {
-            eprintln!("warning: {} holds a secret of {} bytes; a source of `kind: jwt` wants {least} for this algorithm", file.display(), secret.len());
+            eprintln!(
+                "warning: {} holds a secret of {} bytes; a source of `kind: jwt` wants {least} for this algorithm",
+                file.display(),
+                secret.len()
+            );
         }
         Ok(KeySet::single(Key::hmac(&secret)))
     }
@@ -107,7 +111,8 @@ impl Verify {
     }
 
     fn rules(&self, claims: &Claims) -> Rules {
-        let preset = if claims.text("sub") == Some(BACKSTAGE_SUB) && self.alg == [Algorithm::Hs256] { Preset::BackstageServer } else { Preset::Plain };
+        let preset =
+            if claims.text("sub") == Some(BACKSTAGE_SUB) && self.alg == [Algorithm::Hs256] { Preset::BackstageServer } else { Preset::Plain };
         Rules {
             algorithms: self.alg.as_slice().into(),
             typ: self.typ.as_deref().map(Box::from),
@@ -157,7 +162,13 @@ impl Verify {
                 Cause::Claims => "a claim is absent or of another type than it must have".into(),
                 Cause::Typ => "it is an ID token, which tells who logged in, and no access token; --typ takes it all the same".into(),
                 Cause::Bound => "it is bound to a key (`cnf`) that a bearer cannot show".into(),
-                other => other.as_str().into(),
+                other @ (Cause::Malformed
+                | Cause::Unknown
+                | Cause::Disabled
+                | Cause::Signature
+                | Cause::UnknownKey
+                | Cause::Lifetime
+                | Cause::Inactive) => other.as_str().into(),
             },
         }
     }

@@ -38,16 +38,19 @@ const ACCESS: [&str; 9] = ["auth", "role", "permission", "scope", "mfa", "tenant
 /// Takes the routes out of a document; what was nothing but a list of them becomes `null`.
 pub fn take(document: &mut Value, file: &Path) -> Result<Vec<Value>, String> {
     match document {
-        Value::Array(_) => match std::mem::take(document) {
-            Value::Array(list) => Ok(list),
-            _ => Ok(Vec::new()),
-        },
+        Value::Array(list) => {
+            let list = std::mem::take(list);
+            *document = Value::Null;
+            Ok(list)
+        }
         Value::Object(object) => match object.shift_remove("routes") {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => Ok(list),
             Some(other) => Err(format!("`routes` is {}; it is a list ({})", kind_of(&other), file.display())),
         },
-        other => Err(format!("{} is {}; Backflow's configuration is an object, or a list of routes", file.display(), kind_of(other))),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            Err(format!("{} is {}; Backflow's configuration is an object, or a list of routes", file.display(), kind_of(other)))
+        }
     }
 }
 

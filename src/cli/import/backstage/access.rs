@@ -66,8 +66,8 @@ fn known_to_us(options: &Value, key: &str, place: &str, draft: &mut Draft<'_>) -
     refuse(options, place, &[key, "subject"], draft);
     let secret = secret(options.get(key), key, &format!("{place}.{key}"), draft);
     let subject = texts(options, "subject", place, draft);
-    if options.get("subject").is_none() {
-        draft.fault(format!("`{place}.subject` is missing; it is one word such as `ci`"));
+    if options.get("subject").and_then(Value::as_str).is_none_or(|subject| subject.contains(char::is_whitespace)) {
+        draft.fault(format!("`{place}.subject` is missing, or no word; it is one such as `ci`"));
     }
     secret.into_iter().chain(subject).collect::<Vec<_>>().join(", ")
 }
@@ -137,20 +137,17 @@ fn texts(options: &Value, key: &str, place: &str, draft: &mut Draft<'_>) -> Opti
             None
         }
     };
-    match value {
-        Value::Array(list) => Some(format!("{key}: [{}]", list.iter().filter_map(text).collect::<Vec<_>>().join(", "))),
-        one => text(one).map(|text| format!("{key}: {text}")),
+    match value.as_array() {
+        Some(list) => Some(format!("{key}: [{}]", list.iter().filter_map(text).collect::<Vec<_>>().join(", "))),
+        None => text(value).map(|text| format!("{key}: {text}")),
     }
 }
 
 fn restrictions(said: Option<&Value>, place: &str, plugins: &mut Vec<String>, draft: &mut Draft<'_>) -> Option<String> {
-    let list = match said? {
-        Value::Null => return None,
-        Value::Array(list) => list,
-        other => {
-            draft.fault(format!("`{place}` is {}; it is a list", kind_of(other)));
-            return None;
-        }
+    let said = said.filter(|said| !said.is_null())?;
+    let Some(list) = said.as_array() else {
+        draft.fault(format!("`{place}` is {}; it is a list", kind_of(said)));
+        return None;
     };
     let mut seen: Vec<&str> = Vec::new();
     let mut text = String::from("        accessRestrictions:\n");

@@ -81,7 +81,9 @@ fn only(restricted_to: &[String], draft: &mut Draft<'_>) -> Option<String> {
     match restricted_to {
         [] => None,
         [one] => {
-            draft.note(format!("`{one}` is taken for the plugin behind this gate, because `accessRestrictions` speak of no other; --plugin ID says otherwise"));
+            draft.note(format!(
+                "`{one}` is taken for the plugin behind this gate, because `accessRestrictions` speak of no other; --plugin ID says otherwise"
+            ));
             Some(one.clone())
         }
         several => {
