@@ -148,6 +148,8 @@ impl Sources {
                 match self.ask((source, proof), at, &trial, asked) {
                     Said::Caller(caller) => return Proof::Caller(caller),
                     Said::No(Cause::Unknown, _) => {}
+                    // Another source's token, most likely: what its own source says of it is told, if one does.
+                    Said::No(Cause::Issuer | Cause::Typ, _) if !matches!(refused, Proof::Refused { cause: Cause::Unknown, .. }) => {}
                     Said::No(cause, id) => refused = Proof::Refused { cause, id },
                     Said::Unreachable => unreachable = true,
                     Said::Waits(wait) => waits = waits.or(Some(wait)),
@@ -198,7 +200,7 @@ impl Sources {
         let waited = asked.settled.iter().any(|(settled, _)| *settled == at);
         let proof = match signed.jwt.prove(parsed, asked.now) {
             Ok(proof) => proof,
-            Err(Failed::NotOurs) => return Said::No(Cause::Unknown, None),
+            Err(Failed::NotOurs(cause)) => return Said::No(cause, None),
             Err(Failed::UnknownKey | Failed::NoKeys) if !waited => return Said::Waits(Wait { at, token: None }),
             Err(Failed::UnknownKey) => return Said::No(Cause::UnknownKey, None),
             Err(Failed::NoKeys) => return Said::Unreachable,
