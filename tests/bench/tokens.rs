@@ -6,7 +6,7 @@ use std::time::Instant;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use scopegate::config::{Input, Loaded, load};
 use scopegate::credential::digest::TagKey;
 use scopegate::keys::Registry;
@@ -59,19 +59,21 @@ impl Signer {
         parsed.unwrap()
     }
 
-    fn jwk(&self) -> serde_json::Value {
+    /// What the source is told of the key: PEM (PKCS#1) for RSA, a JWKS for the others.
+    fn published(&self) -> (&'static str, String) {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match self {
+        let jwk = match self {
             Self::Rsa(key) => {
-                let public = key.public_key();
-                json!({"kty": "RSA", "kid": "1", "n": text(public.modulus().big_endian_without_leading_zero()), "e": text(public.exponent().big_endian_without_leading_zero())})
+                let body = STANDARD.encode(key.public_key().as_ref());
+                return ("public_key_file", format!("-----BEGIN RSA PUBLIC KEY-----\n{body}\n-----END RSA PUBLIC KEY-----\n"));
             }
             Self::Ec(key) => {
                 let point = key.public_key().as_ref();
                 json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": text(&point[1..33]), "y": text(&point[33..])})
             }
             Self::Ed(key) => json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": text(key.public_key().as_ref())}),
-        }
+        };
+        ("jwks_file", json!({"keys": [jwk]}).to_string())
     }
 }
 
@@ -88,11 +90,12 @@ fn token(signer: &Signer, algorithm: &str, number: usize) -> String {
 
 fn loaded(signer: &Signer, algorithm: &str) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
-    let (keys, tokens) = (folder.path().join("jwks.json"), folder.path().join("tokens.json"));
-    std::fs::write(&keys, json!({"keys": [signer.jwk()]}).to_string()).unwrap();
+    let (keys, tokens) = (folder.path().join("keys"), folder.path().join("tokens.json"));
+    let (place, published) = signer.published();
+    std::fs::write(&keys, published).unwrap();
     std::fs::write(&tokens, json!([{"id": "one", "token": STATIC, "scopes": ["orders:read"]}]).to_string()).unwrap();
     let text = format!(
-        "credentials:\n  tokens: {{kind: static, file: {}}}\n  users: {{kind: jwt, jwks_file: {}, algorithms: [{algorithm}], issuer: https://issuer.example.com, audiences: [orders]}}\nroutes: {{GET /orders/{{id}}: orders:read}}\n",
+        "credentials:\n  tokens: {{kind: static, file: {}}}\n  users: {{kind: jwt, {place}: {}, algorithms: [{algorithm}], issuer: https://issuer.example.com, audiences: [orders]}}\nroutes: {{GET /orders/{{id}}: orders:read}}\n",
         tokens.display(),
         keys.display()
     );
