@@ -53,8 +53,6 @@ pub struct Signed {
 pub struct Introspected {
     pub issuer: Option<Box<str>>,
     pub audiences: Box<[Box<str>]>,
-    /// Seconds for which an answer counts.
-    pub cache: i64,
     pub grant: Grant,
 }
 
@@ -176,10 +174,7 @@ impl Sources {
                 Some(proved) => trial.bound(proved, caller),
                 None => self.verify(signed, at, trial, asked, caller),
             },
-            Means::Introspected(introspected) => match trial.remembered(&*self.memory).filter(|proved| proved.at == at && asked.now < proved.until) {
-                Some(proved) => trial.bound(proved, caller),
-                None => self.introspect(introspected, at, trial, asked, caller),
-            },
+            Means::Introspected(introspected) => self.introspect(introspected, at, trial, asked, caller),
         }
     }
 
@@ -243,10 +238,8 @@ impl Sources {
             Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
         });
         match proved {
-            Ok(proved) => {
-                self.memory.keep(trial.tag, &proved);
-                trial.bound(proved, caller)
-            }
+            // Who asked the issuer remembers its answer, and for how long it counts.
+            Ok(proved) => trial.bound(proved, caller),
             Err(cause) => Said::No(cause, None),
         }
     }
@@ -354,7 +347,7 @@ impl Introspected {
                 return Err(Cause::Audience);
             }
         }
-        Ok((expires.min(now.saturating_add(self.cache)), bound(claims)?))
+        Ok((expires, bound(claims)?))
     }
 }
 
