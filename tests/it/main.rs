@@ -12,4 +12,5 @@ mod fail_closed;
 mod framing;
 mod reload;
 mod secrets;
+mod trial;
 mod websocket;
