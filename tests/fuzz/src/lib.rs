@@ -10,6 +10,7 @@ pub mod host;
 pub mod json_rpc;
 pub mod path;
 pub mod patterns;
+pub mod token;
 pub mod token_file;
 
 /// Tries the files that are named on the command line.
@@ -33,7 +34,7 @@ mod tests {
     #[test]
     fn every_seed_holds() {
         let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-        let targets: [Target; 9] = [
+        let targets: [Target; 10] = [
             ("bearer", super::bearer::hold),
             ("check_request", super::check_request::hold),
             ("configuration", super::configuration::hold),
@@ -42,6 +43,7 @@ mod tests {
             ("json_rpc", super::json_rpc::hold),
             ("path", super::path::hold),
             ("patterns", super::patterns::hold),
+            ("token", super::token::hold),
             ("token_file", super::token_file::hold),
         ];
         for (name, hold) in targets {
