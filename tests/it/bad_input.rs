@@ -1,5 +1,6 @@
 //! What an operator can get wrong, and what is said of it: every fault of a file at once, each with its place, none with a token.
 
+mod credentials;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -34,10 +35,14 @@ impl Case {
     }
 
     fn load(&self) -> Result<Loaded, Vec<String>> {
+        self.load_with(&[])
+    }
+
+    fn load_with(&self, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         let env = |name: &str| match name {
             "EMPTY" => Some(String::new()),
             "SECRET" => Some(PLANTED.to_owned()),
-            _ => None,
+            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
         };
         load(&Input::File(self.path("scopegate.yaml")), &env, &TagKey::new([7; 32]), &Registry::offline()).map_err(|faults| {
             let folder = format!("{}/", self.0.path().display());
