@@ -10,5 +10,7 @@ mod corpus;
 mod doors;
 mod fail_closed;
 mod framing;
+mod import;
 mod reload;
 mod secrets;
+mod token_commands;

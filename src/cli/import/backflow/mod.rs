@@ -228,13 +228,13 @@ mod tests {
 
     #[test]
     fn lifetimes_are_read_as_jsonwebtoken_reads_them() {
-        for (said, lifetime) in
+        for (said, expected) in
             [(json!("24h"), "24h"), (json!("7 days"), "7d"), (json!("2w"), "14d"), (json!(3600), "3600s"), (json!("15min"), "15m")]
         {
-            assert_eq!(super::lifetime(&said).as_deref(), Some(lifetime), "{said}");
+            assert_eq!(lifetime(&said).as_deref(), Some(expected), "{said}");
         }
         for said in [json!("120"), json!("soon"), json!("0s"), json!(""), json!(null), json!(1.5), json!("-1h")] {
-            assert_eq!(super::lifetime(&said), None, "{said}");
+            assert_eq!(lifetime(&said), None, "{said}");
         }
     }
 }
