@@ -10,6 +10,8 @@ mod corpus;
 mod doors;
 mod fail_closed;
 mod framing;
+mod import;
 mod reload;
 mod secrets;
 mod websocket;
+mod token_commands;
