@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Address, Input, Settings, load};
 use crate::credential::digest::TagKey;
 use crate::gate::{Door, Gate};
+use crate::keys::Registry;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
 use crate::live::watch::Watch;
@@ -47,7 +48,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| vec![format!("the system gives no randomness: {error}")])?;
     let key = TagKey::new(random);
-    let loaded = load(&input, &environment, &key).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let registry = Registry::fetching(tokio::runtime::Handle::current());
+    let loaded = load(&input, &environment, &key, &registry).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -65,7 +67,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     telemetry.metrics.loaded(1, loaded.sources.tokens());
     live.swap(loaded);
     let watching = settings.watch.then(|| watch.events.clone());
-    let reloader = reload::spawn(reload::Source { input, key, settings: settings.clone(), live, telemetry, files: watching });
+    let reloader = reload::spawn(reload::Source { input, key, registry, settings: settings.clone(), live, telemetry, files: watching });
     if settings.watch {
         watch.follow(files, reloader.clone()).map_err(broken)?;
     }
@@ -82,7 +84,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
     let operator = operate(doors.admin, operator).map_err(broken)?;
-    health.set(true).await;
+    tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), drain.clone()));
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
     }
@@ -167,6 +169,20 @@ fn operate(listener: Option<Listener>, operator: Admin) -> std::io::Result<tokio
             tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() })
         }
     })
+}
+
+/// The key sets of the first snapshot come in their own time; until then nobody should send tokens that they check.
+async fn serve_when_ready(gate: Arc<Gate>, health: Health, drain: CancellationToken) {
+    let sets: Vec<_> = gate.live.current().as_deref().map(|snapshot| snapshot.outside.changes()).unwrap_or_default();
+    for mut set in sets {
+        tokio::select! {
+            () = drain.cancelled() => return,
+            _ = set.wait_for(|loaded| *loaded) => {}
+        }
+    }
+    if !drain.is_cancelled() {
+        health.set(true).await;
+    }
 }
 
 async fn warn_of_development(drain: CancellationToken) {

@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime};
 
 use crate::live::{Live, Snapshot};
-use crate::policy::judge::Question;
+use crate::policy::judge::{Policy, Question};
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Headers, RawRequest, Values};
 use crate::telemetry::trace::Context;
@@ -45,13 +45,16 @@ pub struct Verdict<'s> {
     /// `x-scopegate-decision`, and `id` of the audit line.
     pub id: DecisionId,
     pub generation: u64,
+    /// Whether a parameter of the URL could be a credential, and is not for the upstream then.
+    pub query: bool,
     /// The trace that the request is part of from here on, where traces are on.
     pub trace: Option<Context>,
 }
 
 impl Gate {
-    /// Decides on `raw`. Without a snapshot, every answer is that there is none.
-    pub fn decide<'s, H: Headers>(
+    /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
+    /// about a credential that was not seen before, and no longer than that source allows.
+    pub async fn decide<'s, H: Headers>(
         &self,
         door: Door,
         snapshot: Option<&'s Snapshot>,
@@ -61,12 +64,11 @@ impl Gate {
         let started = Instant::now();
         let decision = match snapshot {
             None => Decision::refuse(Reason::NotReady),
-            Some(snapshot) => {
-                let question = Question { body, extra_scopes, now: unix_now() };
-                snapshot.policy.decide(&snapshot.sources, raw, question)
-            }
+            Some(snapshot) => decide(&snapshot.policy, snapshot, raw, (body, extra_scopes)).await,
         };
-        self.record(door, snapshot, decision, raw.headers.get("traceparent"), started)
+        let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
+        verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
+        verdict
     }
 
     /// A refusal of a door that has no request to decide on.
@@ -84,12 +86,31 @@ impl Gate {
     ) -> Verdict<'s> {
         let generation = snapshot.map_or(0, |snapshot| snapshot.generation);
         let id = DecisionId::next();
-        let mut verdict = Verdict { decision, id, generation, trace: None };
+        let mut verdict = Verdict { decision, id, generation, query: false, trace: None };
         if !matches!(verdict.decision.outcome, Outcome::Inspect { .. }) {
             let record = Record { door, decision: &verdict.decision, id, generation, elapsed: started.elapsed() };
             verdict.trace = self.telemetry.record(&record, traceparent);
         }
         verdict
+    }
+}
+
+/// Asks the judge, and whoever outside has to be asked first, each once.
+pub async fn decide<'s, H: Headers>(
+    policy: &'s Policy,
+    snapshot: &'s Snapshot,
+    raw: &RawRequest<'_, H>,
+    (body, extra_scopes): (Body<'_>, &str),
+) -> Decision<'s> {
+    let mut settled = Vec::new();
+    loop {
+        let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
+        let decision = policy.decide(&snapshot.sources, raw, question);
+        let Outcome::Wait(wait) = &decision.outcome else { return decision };
+        if settled.iter().any(|(at, _)| *at == wait.at) {
+            return Decision::refuse(Reason::Unavailable);
+        }
+        settled.push((wait.at, snapshot.outside.settle(wait).await));
     }
 }
 

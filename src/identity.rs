@@ -18,7 +18,7 @@ pub const PREFIX: &str = "x-scopegate-";
 const TENANT: &str = "x-tenant-id";
 
 /// A value that the gate knows of a caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     Id,
     Credential,
@@ -26,30 +26,37 @@ pub enum Claim {
     Tenant,
     Role,
     Roles,
+    /// A claim of a signed token by its path, such as `email` or `realm_access.roles`.
+    Path(Box<str>),
 }
 
 impl Claim {
-    /// The name behind `auth.`.
+    /// The name behind `auth.`; what is none of the gate's own is a claim's path.
     pub fn parse(name: &str) -> Option<Self> {
+        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
         Some(match name {
-            "id" | "sub" => Self::Id,
+            "id" => Self::Id,
             "credential" => Self::Credential,
             "scopes" => Self::Scopes,
             "tenant" => Self::Tenant,
             "role" => Self::Role,
             "roles" => Self::Roles,
+            path if plain => Self::Path(path.into()),
             _ => return None,
         })
     }
 
-    fn of<'s>(self, caller: &Caller<'s>) -> Option<&'s str> {
+    fn of<'c>(&self, caller: &'c Caller<'_>) -> Option<Cow<'c, str>> {
         let text = match self {
-            Self::Id => caller.id,
-            Self::Credential => caller.credential,
-            Self::Scopes => caller.scopes.joined(),
-            Self::Tenant => caller.tenant?,
-            Self::Role => caller.roles.first(),
-            Self::Roles => caller.roles.joined(),
+            Self::Id => Cow::Borrowed(caller.id()),
+            Self::Credential => Cow::Borrowed(caller.credential),
+            Self::Scopes => Cow::Borrowed(caller.scopes().joined()),
+            Self::Tenant => Cow::Borrowed(caller.tenant()?),
+            Self::Role => Cow::Borrowed(caller.roles().first()),
+            Self::Roles => Cow::Borrowed(caller.roles().joined()),
+            // Whoever shows no token with claims is its own subject.
+            Self::Path(path) if **path == *"sub" => caller.claim(path).unwrap_or(Cow::Borrowed(caller.id())),
+            Self::Path(path) => caller.claim(path)?,
         };
         (!text.is_empty()).then_some(text)
     }
@@ -95,7 +102,7 @@ impl Identity {
             return true;
         }
         if is_x && folded_eq(name, TENANT) {
-            let tenant = caller.and_then(|caller| caller.tenant);
+            let tenant = caller.and_then(Caller::tenant);
             return name.contains('_') || tenant.is_none_or(|tenant| tenant.as_bytes() != value);
         }
         self.own.len() > REMOVED.len() && self.own.iter().any(|own| folded_eq(name, own))
@@ -103,7 +110,7 @@ impl Identity {
 }
 
 impl Template {
-    fn value<'s>(&self, caller: &Caller<'s>) -> Option<Cow<'s, str>> {
+    fn value<'c>(&self, caller: &'c Caller<'_>) -> Option<Cow<'c, str>> {
         if let [Part::Claim(claim)] = self.0.as_slice() {
             return claim.of(caller).map(header_safe);
         }
@@ -119,10 +126,10 @@ impl Template {
 }
 
 /// Visible ASCII and space stand for themselves; anything else, and then `%` too, is percent-encoded (RFC 3986 §2.1).
-fn header_safe(text: &str) -> Cow<'_, str> {
+fn header_safe(text: Cow<'_, str>) -> Cow<'_, str> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~');
     if text.bytes().fold(true, |all, byte| all & plain(byte)) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
@@ -172,8 +179,8 @@ mod tests {
 
     #[test]
     fn values_that_a_header_cannot_carry_are_percent_encoded() {
-        assert_eq!(header_safe("a b"), "a b");
-        assert_eq!(header_safe("50%"), "50%");
-        assert_eq!(header_safe("caf\u{e9}\r\n%"), "caf%C3%A9%0D%0A%25");
+        assert_eq!(header_safe("a b".into()), "a b");
+        assert_eq!(header_safe("50%".into()), "50%");
+        assert_eq!(header_safe("caf\u{e9}\r\n%".into()), "caf%C3%A9%0D%0A%25");
     }
 }

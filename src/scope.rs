@@ -118,11 +118,17 @@ impl ScopeSet {
         let mut seen = std::collections::HashSet::new();
         texts.retain(|text| seen.insert(text.clone()));
         let mut bits = vec![0_u64; universe.texts.len().div_ceil(64)];
-        for (index, required) in universe.texts.iter().enumerate() {
-            if texts.iter().any(|held| held.satisfies(required.as_str()))
-                && let Some(word) = bits.get_mut(index / 64)
-            {
+        let mut set = |index: usize| {
+            if let Some(word) = bits.get_mut(index / 64) {
                 *word |= 1 << (index % 64);
+            }
+        };
+        for held in &texts {
+            if held.0.ends_with('*') {
+                let satisfied = universe.texts.iter().enumerate().filter(|(_, required)| held.satisfies(required.as_str()));
+                satisfied.for_each(|(index, _)| set(index));
+            } else if let Some(id) = universe.ids.get(held) {
+                set(id.0 as usize);
             }
         }
         let joined = texts.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");

@@ -6,7 +6,8 @@ use super::Config;
 use crate::gate::unix_now;
 use crate::policy::explain::{Explanation, explain};
 use crate::policy::judge::Question;
-use crate::request::{Body, RawRequest};
+use crate::request::{Body, Link, RawRequest};
+use crate::transport::headers::opens_websocket;
 
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -46,8 +47,11 @@ impl Explain {
             Some(path) => Some(std::fs::read(path).map_err(|error| format!("the body cannot be read: {error}"))?),
         };
         let headers = headers.as_slice();
-        let raw = RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers };
-        let question = Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now() };
+        let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
+        let raw =
+            RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
+        let question =
+            Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now(), settled: &[] };
         let explained = explain((&loaded.policy, &loaded.sources), &raw, question, self.credential_id.as_deref(), 0);
         let explanation = explained.ok_or_else(|| format!("no credential has the id `{}`", self.credential_id.unwrap_or_default()))?;
         if self.json {

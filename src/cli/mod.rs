@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Faults, Input, Loaded, load, shape};
 use crate::credential::digest::TagKey;
+use crate::keys::Registry;
 use crate::live::reload::environment;
 
 /// Puts scopes in front of services that know nothing of tokens.
@@ -110,7 +111,7 @@ impl Config {
     fn load(&self) -> Result<Result<Loaded, Faults>, String> {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
-        Ok(load(&self.input()?, &environment, &TagKey::new(random)))
+        Ok(load(&self.input()?, &environment, &TagKey::new(random), &Registry::offline()))
     }
 }
 

@@ -26,7 +26,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
-pub fn settings(tree: &Node, faults: &mut Faults) -> Settings {
+pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
     let upstream = tree.get("upstream").and_then(|node| upstream(node, faults));
     let listen = tree.get("listen");
     let mut door = |name: &str, default: Option<u16>| {
@@ -65,6 +65,11 @@ pub fn settings(tree: &Node, faults: &mut Faults) -> Settings {
         otlp: otlp.and_then(Node::text).map(str::to_owned),
         watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
         drain_timeout: duration(tree.get("drain_timeout"), Duration::from_secs(30)),
+        key_cache: match tree.get("key_cache").and_then(Node::text) {
+            Some("off") => None,
+            Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
+            None => base.map(|base| base.join("scopegate-keys")),
+        },
     }
 }
 
@@ -203,7 +208,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule { name: "".into(), access: Access::Deny, allow_paths: Oddities::default() },
+        None => Rule { name: "".into(), access: Access::Deny, allow_paths: Oddities::default(), query_credentials: false },
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
@@ -235,7 +240,8 @@ impl Compiler<'_> {
             None => Access::Needs(self.needs(node, &what, faults)),
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
-        Rule { name: name.into(), access, allow_paths }
+        let query_credentials = node.get("query_credentials").is_some_and(Node::is_true);
+        Rule { name: name.into(), access, allow_paths, query_credentials }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {

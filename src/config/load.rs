@@ -11,6 +11,8 @@ use super::tree::{self, Node};
 use super::{compile, credentials, variables};
 use crate::credential::digest::TagKey;
 use crate::identity::Identity;
+use crate::keys::Registry;
+use crate::live::outside::Outside;
 use crate::policy::Policy;
 use crate::principal::Sources;
 
@@ -38,6 +40,7 @@ pub struct Loaded {
     pub policy: Policy,
     pub sources: Sources,
     pub identity: Identity,
+    pub outside: Outside,
     pub warnings: Vec<String>,
     /// Every file that was read, to be watched.
     pub files: Vec<PathBuf>,
@@ -69,26 +72,27 @@ impl Input {
     }
 }
 
-/// Reads and compiles. The key is the process's own and outlives the reading.
-pub fn load(input: &Input, env: Env<'_>, key: &TagKey) -> Result<Loaded, Faults> {
+/// Reads and compiles. The key and the key sets of the registry are the process's own and outlive the reading.
+pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> Result<Loaded, Faults> {
     let mut faults = Faults::of(input.name());
     let tree = tree(input, env, &mut faults)?;
     let base = input.name().parent().unwrap_or(Path::new("")).to_owned();
-    let settings = compile::settings(&tree, &mut faults);
+    let settings = compile::settings(&tree, matches!(input, Input::File(_)).then_some(&base), &mut faults);
+    registry.keep_in(settings.key_cache.as_deref());
     let roles = compile::roles(&tree, &mut faults);
-    let plans = credentials::plan(&tree, &base, env, &mut faults);
+    let mut warnings = Vec::new();
+    let (plans, mut files) = credentials::plan(&tree, &base, env, (&mut warnings, &mut faults));
     let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let policy = compile::policy(&tree, &names, &roles, &mut faults);
     let identity = compile::identity(&tree, &mut faults);
-    let mut files = credentials::files(&plans);
     if let Input::File(path) = input {
         files.push(path.clone());
     }
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
-    let mut warnings = Vec::new();
-    let sources = credentials::read(plans, (key, &policy.universe, roles), strict, (&mut warnings, &mut faults));
+    let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
+    let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
     faults.into_result()?;
-    Ok(Loaded { settings, policy, sources, identity, warnings, files, development: credentials::is_development(env) })
+    Ok(Loaded { settings, policy, sources, identity, outside, warnings, files, development: credentials::is_development(env) })
 }
 
 fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults> {

@@ -60,12 +60,14 @@ pub struct Settings {
     pub otlp: Option<String>,
     pub watch: bool,
     pub drain_timeout: Duration,
+    /// Where copies of fetched key sets are kept.
+    pub key_cache: Option<PathBuf>,
 }
 
 impl Settings {
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout } = self;
+        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, key_cache } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -73,6 +75,7 @@ impl Settings {
             ("telemetry", *audit != new.audit || *otlp != new.otlp),
             ("reload", *watch != new.watch),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
+            ("key_cache", *key_cache != new.key_cache),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

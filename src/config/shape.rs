@@ -23,6 +23,7 @@ pub enum Shape {
     /// One text or a list of them.
     Texts,
     Object(&'static [Key]),
+    List(&'static Self),
     /// Any key; the text says what a key is.
     Map(&'static Self, &'static str),
     /// By the kind of the value: text, list or mapping.
@@ -66,14 +67,14 @@ pub static FILE: Shape = Shape::Object(&[
     key("reload", Shape::Object(RELOAD), "what starts a reload beside SIGHUP and `POST /reload`"),
     key("strict_file_modes", Shape::Bool, "a token file that other users may read is a fault; default `false`, a warning"),
     key("drain_timeout", Shape::Duration, "how long requests in flight may go on after SIGTERM; default `30s`"),
+    key("egress", Shape::List(&Shape::Object(EGRESS)), "listeners for the service's own calls, to which a credential is added"),
+    key("key_cache", Shape::Text, "folder for copies of fetched key sets; default `scopegate-keys` beside this file, `off` for none"),
     later("tls"),
-    later("egress"),
     later("store"),
     later("store_keys"),
     later("management"),
     later("limits"),
     later("cors"),
-    later("backstage"),
 ]);
 
 const UPSTREAM: &[Key] = &[
@@ -92,42 +93,118 @@ const LISTEN: &[Key] = &[
 const CREDENTIAL: &[Key] = &[
     key(
         "kind",
-        Shape::Choice(&["static"], &["api_key", "jwt", "firebase", "backstage", "webhook", "mtls", "introspection"]),
-        "`static`: the entries of a token file",
+        Shape::Choice(&["static", "jwt", "firebase", "backstage", "webhook", "mtls", "introspection"], &["api_key"]),
+        "what proves it: an entry of a token file, a signed JWT, a Firebase ID token, a Backstage service token, one static token, a client certificate, or the issuer when asked (RFC 7662)",
     ),
-    key("file", Shape::Text, "the token file, relative to this file"),
-    key("from", Shape::Texts, "places in order: `bearer`, `header:NAME`; default `bearer`"),
+    key("from", Shape::Texts, "places in order: `bearer`, `header:NAME`, `cookie:NAME`, `query:NAME` (on WebSocket upgrades); default `bearer`"),
     key("forward", Shape::Bool, "whether the upstream still sees the credential; default `false`"),
-    key("max_size", Shape::Size, "largest token file that is read; default `95MiB`"),
-    later("algorithms"),
-    later("audiences"),
-    later("cache"),
-    later("claims"),
-    later("client_id"),
-    later("client_secret"),
+    key("scopes", Shape::Texts, "scopes of every caller of this source, beside those of its token"),
+    key("file", Shape::Text, "`static`: the token file, relative to this file"),
+    key("max_size", Shape::Size, "`static`: largest token file that is read; default `95MiB`"),
+    key("algorithms", Shape::Texts, "`jwt`: what its issuer signs with, out of HS, RS and PS 256, 384, 512, ES256, ES384, EdDSA; required"),
+    key("secret", Shape::Text, "`jwt`: shared secret for HS algorithms, at least as long as the hash"),
+    key("secret_file", Shape::Text, "`jwt`: a file with it"),
+    key("secret_base64", Shape::Text, "`jwt`: the same in base64"),
+    key("public_key_file", Shape::Text, "`jwt`: PEM, a public key or a certificate"),
+    key("jwks_file", Shape::Text, "`jwt`: a JSON Web Key Set (RFC 7517)"),
+    key("jwks_url", Shape::Text, "`jwt`: where the issuer publishes it; https, or this machine"),
+    key("issuer_url", Shape::Text, "`jwt`: an OpenID Provider, whose keys are discovered; is the `issuer` too"),
+    key("issuer", Shape::Text, "`jwt`, `introspection`: the `iss` that a token must have"),
+    key("audiences", Shape::Texts, "`jwt`, `introspection`: one of these must be in `aud`; without them a JWT with `aud` is refused"),
+    key("leeway", Shape::Duration, "`jwt`, `firebase`: by how much clocks may differ; default `60s`, at most `5m`"),
+    key("max_lifetime", Shape::Duration, "`jwt`: longest time from `iat` to `exp`; `backstage`: from now to `exp`, default `1h`"),
+    key("typ", Shape::Text, "`jwt`: the only `typ`, such as `at+jwt`; default none, `JWT` or `at+jwt`"),
+    key(
+        "claims",
+        Shape::Object(CLAIMS),
+        "`jwt`, `firebase`, `introspection`: where a token says what, each a path or a list of paths such as `realm_access.roles`",
+    ),
+    key("project_id", Shape::Text, "`firebase`: the project"),
+    key("keys_url", Shape::Text, "`firebase`: the key document, certificates or JWKS; default Google's"),
+    key("keys", Shape::List(&Shape::Object(BACKSTAGE_KEY)), "`backstage`: shared secrets, all of which verify, at most 8"),
+    key("plugin", Shape::Text, "`backstage`: the plugin behind this gate"),
+    key("plugins", Shape::Map(&Shape::Text, "a plugin"), "`backstage`: plugins that may call, with their base URLs"),
+    key("external_access", Shape::List(&Shape::Object(EXTERNAL)), "`backstage`: callers from outside, as under `backend.auth.externalAccess`"),
+    key("noop", Shape::Bool, "`backstage`: `true` lets every request in as Backstage's; in development mode only"),
+    key("token", Shape::Text, "`webhook`: the token, with or without the leading `Bearer `"),
+    key("token_file", Shape::Text, "`webhook`: a file with it"),
+    key("identities", Shape::List(&Shape::Object(IDENTITY)), "`mtls`: who is known by which name of its certificate"),
+    key("url", Shape::Text, "`introspection`: the endpoint; https, or this machine"),
+    key("client_id", Shape::Text, "`introspection`: as whom the gate asks"),
+    key("client_secret", Shape::Text, "`introspection`: its secret"),
+    key("client_secret_file", Shape::Text, "`introspection`: a file with it"),
+    key("cache", Shape::Duration, "`introspection`: how long an answer counts, never beyond `exp`; default `60s`, at most `5m`"),
+    key("timeout", Shape::Duration, "`introspection`: how long a request waits for it; default `100ms`, under Envoy's own 200 ms"),
     later("format"),
     later("header"),
-    later("identities"),
-    later("issuer"),
-    later("issuer_url"),
-    later("jwks_file"),
-    later("jwks_url"),
-    later("keys"),
-    later("keys_url"),
-    later("leeway"),
-    later("max_lifetime"),
     later("profile"),
-    later("project_id"),
-    later("public_key_file"),
-    later("scopes"),
-    later("secret"),
-    later("secret_base64"),
-    later("secret_file"),
-    later("token"),
-    later("token_file"),
-    later("typ"),
-    later("url"),
 ];
+
+const CLAIMS: &[Key] = &[
+    key("id", Shape::Texts, "who it is; default `sub`"),
+    key("scopes", Shape::Texts, "text with spaces, or list; default `scope`, `scp`, `scopes` and `permissions` together"),
+    key("tenant", Shape::Texts, "default `tenant_id`, then `tenant`; for Firebase `firebase.tenant` first"),
+    key("role", Shape::Texts, "text or list; default `role` and `roles`"),
+    key("email", Shape::Texts, "what `{{auth.email}}` is; default `email`"),
+];
+
+const BACKSTAGE_KEY: &[Key] = &[
+    key("secret", Shape::Text, "base64 as Node reads it; under 24 bytes is a warning"),
+    key("secret_file", Shape::Text, "a file with it"),
+    key("id", Shape::Text, "who signs with this key; default `backstage-server`"),
+];
+
+const EXTERNAL: &[Key] = &[
+    key("type", Shape::Choice(&["static", "legacy", "jwks"], &[]), "how it proves itself"),
+    key("options", Shape::Object(EXTERNAL_OPTIONS), "by type"),
+    key(
+        "accessRestrictions",
+        Shape::List(&Shape::Object(RESTRICTION)),
+        "only these plugins, and of ours only these permissions or actions, as scopes",
+    ),
+];
+
+const EXTERNAL_OPTIONS: &[Key] = &[
+    key("token", Shape::Text, "`static`: the token"),
+    key("token_file", Shape::Text, "`static`: a file with it"),
+    key("secret", Shape::Text, "`legacy`: base64"),
+    key("secret_file", Shape::Text, "`legacy`: a file with it"),
+    key("subject", Shape::Text, "`static`, `legacy`: who it is"),
+    key("url", Shape::Text, "`jwks`: the key set; https, or this machine"),
+    key("issuer", Shape::Texts, "`jwks`: the `iss`"),
+    key("algorithm", Shape::Texts, "`jwks`: what the issuer signs with"),
+    key("audience", Shape::Texts, "`jwks`: one of these in `aud`"),
+    key("subjectPrefix", Shape::Text, "`jwks`: goes before the subject, as in `external:PREFIX:SUBJECT`"),
+];
+
+const RESTRICTION: &[Key] = &[
+    key("plugin", Shape::Text, "where it may be used"),
+    key("permission", Shape::Texts, "only these permissions, which become its scopes"),
+    key(
+        "permissionAttribute",
+        Shape::Object(&[key("action", Shape::Texts, "`create`, `read`, `update`, `delete`: become the scopes `PLUGIN:ACTION`")]),
+        "only these actions",
+    ),
+];
+
+const IDENTITY: &[Key] = &[
+    key("spiffe", Shape::Text, "a URI of the certificate"),
+    key("dns", Shape::Text, "a DNS name of it"),
+    key("subject", Shape::Text, "its whole subject (RFC 4514)"),
+    key("id", Shape::Text, "who that is"),
+    key("scopes", Shape::Texts, "what it holds"),
+    key("roles", Shape::Texts, "its roles"),
+    key("tenant", Shape::Text, "its tenant"),
+];
+
+const EGRESS: &[Key] = &[
+    key("listen", Shape::Text, "`127.0.0.1:PORT` or `unix:/path`: whoever reaches it speaks as this service"),
+    key("url", Shape::Text, "where the calls go, `https://host` or `http://host:port`"),
+    key("backstage", Shape::Object(EGRESS_KEY), "adds a Backstage service token of one hour, made anew every ten minutes"),
+    key("bearer_file", Shape::Text, "adds the token in this file, which is read again when it changes"),
+];
+
+const EGRESS_KEY: &[Key] = &[key("key", Shape::Text, "shared secret, base64"), key("key_file", Shape::Text, "a file with it")];
 
 const ROLE: &[Key] = &[key("inherits", Shape::Texts, "roles whose scopes are added"), key("scopes", Shape::Texts, "scopes that the role grants")];
 
@@ -140,11 +217,11 @@ const ROUTE: &[Key] = &[
     key("tools", Shape::Map(&Shape::Texts, "a tool"), "JSON-RPC `tools/call`: `params.name` to the scopes that it needs"),
     key("max_body", Shape::Size, "longest body that `tools` inspects; default `64KiB`"),
     key("allow_paths", Shape::Texts, "`encoded_slash`, `semicolon`, `empty_segment`: what paths of this route may contain"),
+    key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
     later("mfa"),
     later("rate_limit"),
     later("preflight"),
     later("websocket"),
-    later("query_credentials"),
     later("mode"),
 ];
 
@@ -152,7 +229,7 @@ const FORWARD: &[Key] = &[
     key(
         "headers",
         Shape::Map(&Shape::Text, "a header"),
-        "header to template: `{{auth.id}}`, `sub`, `credential`, `scopes`, `tenant`, `role`, `roles`",
+        "header to template: `{{auth.id}}`, `credential`, `scopes`, `tenant`, `role`, `roles`, or any claim such as `{{auth.email}}`",
     ),
     later("assertion"),
 ];
@@ -192,6 +269,7 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
                 }
             }
         }
+        (Shape::List(inner), Value::List(items)) => items.iter().for_each(|item| check(item, inner, what, faults)),
         (Shape::Map(inner, _), Value::Map(entries)) => {
             doubled(node, what, faults);
             entries.iter().for_each(|(said, value)| check(value, inner, &format!("{what}.{}", said.text), faults));
@@ -228,6 +306,7 @@ fn describe(shape: &Shape) -> String {
         Shape::Size => "a size such as `64KiB` or `1MiB`".into(),
         Shape::Texts => "a text or a list of texts".into(),
         Shape::Object(keys) => format!("a mapping with {}", names(keys)),
+        Shape::List(inner) => format!("a list, each {}", describe(inner)),
         Shape::Map(_, what) => format!("a mapping from {what}"),
         Shape::Either(shapes) => shapes.iter().map(describe).collect::<Vec<_>>().join(" or "),
         Shape::Choice(choices, _) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
@@ -284,6 +363,7 @@ fn json_of(shape: &Shape) -> Json {
         Shape::Choice(choices, _) => json!({"enum": choices}),
         Shape::Map(inner, what) => json!({"type": "object", "description": what, "additionalProperties": json_of(inner)}),
         Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(json_of).collect::<Vec<_>>()}),
+        Shape::List(inner) => json!({"type": "array", "items": json_of(inner)}),
         Shape::Later => json!(false),
         Shape::Object(keys) => {
             let mut properties = Map::new();
@@ -314,6 +394,7 @@ mod tests {
                 }
             }
             Shape::Map(inner, _) => rows(&format!("{prefix}*."), inner, out),
+            Shape::List(inner) => rows(&format!("{}[].", prefix.trim_end_matches('.')), inner, out),
             Shape::Either(shapes) => shapes.iter().for_each(|shape| rows(prefix, shape, out)),
             Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
         }

@@ -60,6 +60,11 @@ impl Tag {
     pub fn bucket(self) -> u64 {
         self.0[0]
     }
+
+    /// The other part, for whoever keeps several tables.
+    pub fn shard(self) -> u64 {
+        self.0[1]
+    }
 }
 
 impl ConstantTimeEq for Tag {

@@ -1,9 +1,14 @@
 //! Where a request may carry a credential, and what it presents there.
 //! Proves nothing: a presented token is only bytes of a plausible shape.
 
+pub mod certificate;
 pub mod digest;
+pub mod hide;
 
-use crate::request::{Headers, RequestView, Values};
+use std::borrow::Cow;
+
+use crate::request::query::{self, Found};
+use crate::request::{Headers, RequestView, Values, cookie};
 
 /// Longest token that is looked at; beyond it nothing is hashed. Twice the 8 KiB that servers allow a whole header line.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -15,13 +20,21 @@ pub enum Place {
     Bearer,
     /// The whole value of a header, named in lower case.
     Header(Box<str>),
+    /// A cookie (RFC 6265 §5.4).
+    Cookie(Box<str>),
+    /// A query parameter (RFC 6750 §2.3), read only where the caller of [`Place::read`] says so.
+    Query(Box<str>),
+    /// The client's certificate, as the proxy in front tells of it.
+    Certificate,
 }
 
 /// What a place holds in one request.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Presented<'a> {
     Nothing,
-    Token(&'a str),
+    Token(Cow<'a, str>),
+    /// A certificate that the connection came with.
+    Certificate,
     /// Something is there, and it cannot be a token.
     Malformed,
     /// More than one value: RFC 6750 §3.1 `invalid_request`.
@@ -29,7 +42,8 @@ pub enum Presented<'a> {
 }
 
 impl Place {
-    pub fn read<'a, H: Headers>(&self, view: &RequestView<'a, H>) -> Presented<'a> {
+    /// `query` is whether a parameter of the URL may be a credential in this request.
+    pub fn read<'a, H: Headers>(&self, view: &RequestView<'a, H>, query: bool) -> Presented<'a> {
         match self {
             Self::Bearer => bearer(view.headers.get("authorization")),
             Self::Header(name) => match view.headers.get(name) {
@@ -39,15 +53,26 @@ impl Place {
                 Values::One(value) => token(trim(value)),
                 Values::Many => Presented::Ambiguous,
             },
+            Self::Cookie(name) => match view.headers.get("cookie") {
+                Values::None => Presented::Nothing,
+                Values::One(value) => found(cookie::read(value, name)),
+                Values::Many => Presented::Ambiguous,
+            },
+            Self::Query(_) if !query => Presented::Nothing,
+            Self::Query(name) => view.query.map_or(Presented::Nothing, |query| found(query::read(query, name))),
+            Self::Certificate if view.link.principal.is_some() || view.link.certificate.is_some() => Presented::Certificate,
+            Self::Certificate => Presented::Nothing,
         }
     }
+}
 
-    /// The header that carries this place's credential.
-    pub fn header(&self) -> &str {
-        match self {
-            Self::Bearer => "authorization",
-            Self::Header(name) => name,
-        }
+fn found(found: Found<'_>) -> Presented<'_> {
+    match found {
+        Found::None => Presented::Nothing,
+        Found::One(value) if value.is_empty() || value.len() > MAX_TOKEN => Presented::Malformed,
+        Found::One(value) => Presented::Token(value),
+        Found::Many => Presented::Ambiguous,
+        Found::Malformed => Presented::Malformed,
     }
 }
 
@@ -79,7 +104,7 @@ fn token(value: &[u8]) -> Presented<'_> {
     if value.is_empty() || value.len() > MAX_TOKEN || !graphic(value) {
         return Presented::Malformed;
     }
-    str::from_utf8(value).map_or(Presented::Malformed, Presented::Token)
+    str::from_utf8(value).map_or(Presented::Malformed, |text| Presented::Token(Cow::Borrowed(text)))
 }
 
 fn skip_spaces(mut value: &[u8]) -> &[u8] {
@@ -102,6 +127,7 @@ impl std::fmt::Debug for Presented<'_> {
         out.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Token(_) => "Token(…)",
+            Self::Certificate => "Certificate",
             Self::Malformed => "Malformed",
             Self::Ambiguous => "Ambiguous",
         })
@@ -115,9 +141,9 @@ mod tests {
     #[test]
     fn bearer_values_are_read_as_rfc_9110_says() {
         let read = |value: &'static str| bearer(Values::One(value.as_bytes()));
-        assert_eq!(read("Bearer abc"), Presented::Token("abc"));
-        assert_eq!(read("bEaReR abc"), Presented::Token("abc"));
-        assert_eq!(read("Bearer   abc "), Presented::Token("abc"));
+        assert_eq!(read("Bearer abc"), Presented::Token("abc".into()));
+        assert_eq!(read("bEaReR abc"), Presented::Token("abc".into()));
+        assert_eq!(read("Bearer   abc "), Presented::Token("abc".into()));
         for nothing in ["", "Basic dXNlcjpwdw==", "Bearerabc", "Bear", "DPoP abc", "Token abc"] {
             assert_eq!(read(nothing), Presented::Nothing, "{nothing:?}");
         }
@@ -134,6 +160,6 @@ mod tests {
 
     #[test]
     fn a_presented_token_has_no_printable_form() {
-        assert_eq!(format!("{:?}", Presented::Token("bsp_secret")), "Token(…)");
+        assert_eq!(format!("{:?}", Presented::Token("bsp_secret".into())), "Token(…)");
     }
 }

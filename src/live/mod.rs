@@ -1,6 +1,8 @@
 //! The snapshot that decisions are made on, behind one pointer, and what became of the last reload.
 //! A swap is one store; a failed reading changes the report and nothing else.
 
+pub mod memory;
+pub mod outside;
 pub mod reload;
 pub mod watch;
 
@@ -13,6 +15,7 @@ use crate::config::Loaded;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::principal::Sources;
+use outside::{Outside, Published};
 
 /// One compiled set of tokens and routes.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Snapshot {
     pub policy: Policy,
     pub sources: Sources,
     pub identity: Identity,
+    pub outside: Outside,
 }
 
 /// The current snapshot, if any.
@@ -42,7 +46,13 @@ pub struct Status {
     pub loaded_at: Option<String>,
     /// Every fault of the last reload, where it failed.
     pub last_reload_fault: Option<Vec<String>>,
+    /// Every fetched key set, with its age.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_sets: Vec<Published>,
     pub draining: bool,
+    /// Whether every key set of some snapshot had been loaded; an issuer's outage later makes nobody unready.
+    #[serde(skip)]
+    complete: bool,
 }
 
 impl Live {
@@ -52,19 +62,21 @@ impl Live {
 
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
-        let Loaded { policy, sources, identity, .. } = loaded;
+        let Loaded { policy, sources, identity, outside, .. } = loaded;
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = status.generation + 1;
         *status = Status {
-            ready: !status.draining,
+            ready: false,
             generation,
             tokens: sources.tokens(),
             routes: policy.rules.len(),
             loaded_at: Some(jiff::Timestamp::now().to_string()),
             last_reload_fault: None,
+            key_sets: Vec::new(),
             draining: status.draining,
+            complete: status.complete,
         };
-        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity })));
+        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside })));
         generation
     }
 
@@ -80,6 +92,11 @@ impl Live {
     }
 
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let current = self.current();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.complete |= current.as_deref().is_some_and(|snapshot| snapshot.outside.is_loaded());
+        status.ready = status.complete && !status.draining;
+        let key_sets = current.as_deref().map(|snapshot| snapshot.outside.published()).unwrap_or_default();
+        Status { key_sets, ..status.clone() }
     }
 }

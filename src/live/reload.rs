@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Live;
 use crate::config::{Faults, Input, Loaded, Settings, load};
 use crate::credential::digest::TagKey;
+use crate::keys::Registry;
 use crate::telemetry::Telemetry;
 
 /// What asked for a reload.
@@ -47,6 +48,7 @@ impl Reloader {
 pub struct Source {
     pub input: Input,
     pub key: TagKey,
+    pub registry: Registry,
     pub settings: Settings,
     pub live: Arc<Live>,
     pub telemetry: Arc<Telemetry>,
@@ -111,7 +113,7 @@ impl Source {
     }
 
     fn read(&self) -> Result<Loaded, Faults> {
-        let loaded = load(&self.input, &environment, &self.key)?;
+        let loaded = load(&self.input, &environment, &self.key, &self.registry)?;
         let changed = self.settings.changed(&loaded.settings);
         if changed.is_empty() {
             return Ok(loaded);

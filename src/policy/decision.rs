@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::judge::Allowed;
 use super::rule::Rule;
+use crate::principal::world::Wait;
 use crate::principal::{Caller, Cause};
 
 /// One decision. Built by the judge, or by a door that cannot even ask.
@@ -15,7 +16,7 @@ pub struct Decision<'s> {
     pub rule: Option<&'s Rule>,
     pub caller: Option<Caller<'s>>,
     /// Who a refused credential would have been, and why it was refused.
-    pub refused: Option<(Cause, Option<&'s str>)>,
+    pub refused: Option<(Cause, Option<Cow<'s, str>>)>,
 }
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub enum Outcome {
     Inspect {
         limit: usize,
     },
+    /// The answer depends on somebody outside: ask again once that is settled.
+    Wait(Wait),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +65,16 @@ impl<'s> Decision<'s> {
         Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None }
     }
 
+    /// Who calls, or who a refused credential would have been.
+    pub fn principal(&self) -> Option<&str> {
+        let refused = || self.refused.as_ref().and_then(|(_, id)| id.as_deref());
+        self.caller.as_ref().map(Caller::id).or_else(refused)
+    }
+
     pub fn denial(&self) -> Option<&Denial> {
         match &self.outcome {
             Outcome::Deny(denial) => Some(denial),
-            Outcome::Allow(_) | Outcome::Inspect { .. } => None,
+            Outcome::Allow(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => None,
         }
     }
 }
@@ -115,12 +124,16 @@ reasons! {
     WrongRole "wrong_role" 403 "forbidden" "No rule allows this request";
     /// `x-tenant-id` names another tenant than the credential.
     WrongTenant "wrong_tenant" 403 "forbidden" "No rule allows this request";
+    /// Good for other services than this one (Backstage's `accessRestrictions`).
+    Restricted "restricted" 403 "forbidden" "No rule allows this request";
     /// A JSON-RPC tool that the route does not list.
     UnknownTool "unknown_tool" 403 "forbidden" "No rule allows this request";
     AmbiguousPath "ambiguous_path" 400 "invalid_request" "Malformed or ambiguous path";
     EmptyPath "empty_path" 400 "invalid_request" "Malformed or ambiguous path";
     InvalidQuery "invalid_query" 400 "invalid_request" "Malformed query";
     AmbiguousHost "ambiguous_host" 400 "invalid_request" "Malformed or ambiguous host";
+    /// RFC 6455 §4.2.1.
+    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     InvalidMethod "invalid_method" 400 "invalid_request" "Malformed method";
     /// RFC 9110 §9.3.6: a tunnel has no path to decide on.
     Connect "connect" 405 "method_not_allowed" "CONNECT is not supported";
@@ -136,11 +149,11 @@ reasons! {
     Forwarded "invalid_forwarded" 400 "invalid_request" "Missing or ambiguous forwarded request";
     /// HTTP/1.1 framing that two readers could read in two ways (RFC 9112 §6.3).
     Framing "ambiguous_framing" 400 "invalid_request" "Malformed or ambiguous message framing";
-    /// RFC 6455 §4.2.1: a WebSocket upgrade without its one key, of another version or with a body.
-    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
+    /// The key set or the issuer of a credential is out of reach.
+    Unavailable "credential_unavailable" 503 "temporarily_unavailable" "Credential cannot be checked now";
     BadGateway "bad_gateway" 502 "bad_gateway" "Upstream is out of reach";
     GatewayTimeout "gateway_timeout" 504 "gateway_timeout" "Upstream did not answer in time";
 }

@@ -59,7 +59,7 @@ pub fn explain<H: Headers>(
     let decision = match (&view, credential_id) {
         (Ok(view), Some(id)) => {
             let caller = sources.by_id(id)?;
-            policy.judge(view, question, || Proof::Caller(caller))
+            policy.judge(view, question, |_| Proof::Caller(caller))
         }
         _ => policy.decide(sources, raw, question),
     };
@@ -69,18 +69,20 @@ pub fn explain<H: Headers>(
         Outcome::Deny(denial) => ("deny", denial.reason.status()),
         // Scopes and roles suffice; the tool in the body has the last word.
         Outcome::Inspect { .. } => ("depends_on_body", 200),
+        // Nobody outside is asked for an explanation.
+        Outcome::Wait(_) => ("depends_on_issuer", 503),
     };
     Some(Explanation {
         decision: verdict,
         status,
         reason: denial.map(|denial| denial.reason.as_str()),
-        cause: decision.refused.map(|(cause, _)| cause.as_str()),
+        cause: decision.refused.as_ref().map(|(cause, _)| cause.as_str()),
         rule: decision.rule.map(|rule| rule.name.to_string()),
         needs: decision.rule.map(|rule| needs_text(policy, rule)),
         path: view.as_ref().ok().map(|view| view.path.canonical().to_owned()),
-        credential: decision.caller.map(|caller| caller.credential.to_owned()),
-        id: decision.caller.map(|caller| caller.id).or(decision.refused.and_then(|(_, id)| id)).map(str::to_owned),
-        scopes: decision.caller.map(|caller| caller.scopes.joined().to_owned()),
+        credential: decision.caller.as_ref().map(|caller| caller.credential.to_owned()),
+        id: decision.principal().map(str::to_owned),
+        scopes: decision.caller.as_ref().map(|caller| caller.scopes().joined().to_owned()),
         missing_scopes: denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes().to_owned()),
         considered: view.map(|view| considered(policy, &view)).unwrap_or_default(),
         generation,

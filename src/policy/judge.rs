@@ -4,7 +4,7 @@
 use super::decision::{Decision, Denial, Missing, Outcome, Reason};
 use super::rule::{Access, Needs, Rule, RuleId, Tools};
 use super::table::Table;
-use crate::principal::{Caller, Proof, Sources};
+use crate::principal::{Asked, At, Caller, Proof, Settled, Sources};
 use crate::request::path::PathFault;
 use crate::request::rpc::{self, Call};
 use crate::request::{Body, Headers, Malformed, RawRequest, RequestView, Values};
@@ -32,19 +32,25 @@ pub struct Question<'a> {
     pub extra_scopes: &'a str,
     /// Seconds since 1970.
     pub now: i64,
+    /// What became of waiting for the outside, so far.
+    pub settled: &'a [(At, Settled)],
 }
 
 impl Policy {
     /// The decision on a request as a door read it.
     pub fn decide<'s, H: Headers>(&'s self, sources: &'s Sources, raw: &RawRequest<'_, H>, question: Question<'_>) -> Decision<'s> {
         match RequestView::read(raw) {
-            Ok(view) => self.judge(&view, question, || sources.authenticate(&view, question.now)),
+            Ok(view) => self.judge(&view, question, |query| {
+                let asked = Asked { now: question.now, query, settled: question.settled };
+                sources.authenticate(&view, asked)
+            }),
             Err(malformed) => Decision::refuse(reason_of(malformed)),
         }
     }
 
-    /// The decision on a canonical request whose caller `prove` tells. It is not asked on a public route.
-    pub fn judge<'s, H: Headers>(&'s self, view: &RequestView<'_, H>, question: Question<'_>, prove: impl FnOnce() -> Proof<'s>) -> Decision<'s> {
+    /// The decision on a canonical request whose caller `prove` tells, given whether query parameters may be credentials.
+    /// It is not asked on a public route.
+    pub fn judge<'s, H: Headers>(&'s self, view: &RequestView<'_, H>, question: Question<'_>, prove: impl FnOnce(bool) -> Proof<'s>) -> Decision<'s> {
         let rule = match self.find(view) {
             Ok(rule) => rule,
             Err(reason) => return Decision::refuse(reason),
@@ -54,10 +60,12 @@ impl Policy {
         if matches!(rule.access, Access::Public) && question.extra_scopes.is_empty() {
             return decided(Outcome::Allow(Allowed(())), None);
         }
-        let caller = match prove() {
+        let caller = match prove(rule.query_credentials || view.link.websocket) {
             Proof::Caller(caller) => caller,
             Proof::Nothing => return deny(Reason::NoCredential, None),
             Proof::Ambiguous => return deny(Reason::AmbiguousCredential, None),
+            Proof::Unreachable => return deny(Reason::Unavailable, None),
+            Proof::Waits(wait) => return decided(Outcome::Wait(wait), None),
             Proof::Refused { cause, id } => {
                 return Decision { refused: Some((cause, id)), ..deny(Reason::InvalidCredential, None) };
             }
@@ -111,7 +119,10 @@ impl Policy {
         if !needs.credentials.is_empty() && !needs.credentials.contains(&caller.source) {
             return Err(Reason::WrongCredential.into());
         }
-        if let Some(tenant) = caller.tenant {
+        if caller.is_restricted() {
+            return Err(Reason::Restricted.into());
+        }
+        if let Some(tenant) = caller.tenant() {
             match headers.get("x-tenant-id") {
                 Values::None => {}
                 Values::One(said) if said == tenant.as_bytes() => {}
@@ -120,13 +131,13 @@ impl Policy {
                 Values::One(_) | Values::Many => return Err(Reason::AmbiguousHeader.into()),
             }
         }
-        if !needs.roles.is_empty() && !needs.roles.iter().any(|role| caller.roles.has(role)) {
+        if !needs.roles.is_empty() && !needs.roles.iter().any(|role| caller.roles().has(role)) {
             return Err(Reason::WrongRole.into());
         }
-        let lacks = |id: &&ScopeId| !caller.scopes.has(**id);
+        let lacks = |id: &&ScopeId| !caller.scopes().has(**id);
         if needs.all.iter().any(|id| lacks(&id)) || !extra_scopes.is_empty() {
             let own = needs.all.iter().filter(lacks).map(|id| self.universe.text(*id));
-            let extra = extra_scopes.split(' ').filter(|scope| !scope.is_empty() && !caller.scopes.has_text(scope));
+            let extra = extra_scopes.split(' ').filter(|scope| !scope.is_empty() && !caller.scopes().has_text(scope));
             let missing = own.chain(extra).collect::<Vec<_>>();
             if !missing.is_empty() {
                 return Err(insufficient(Missing::All(missing.join(" "))));
@@ -155,7 +166,7 @@ impl Policy {
         for call in rpc::calls(body).map_err(|_| Reason::InvalidBody)? {
             let Call::Tool(name) = call else { continue };
             let scopes = tools.scopes.get(&*name).ok_or(Reason::UnknownTool)?;
-            for scope in scopes.iter().filter(|id| !caller.scopes.has(**id)).map(|id| self.universe.text(*id)) {
+            for scope in scopes.iter().filter(|id| !caller.scopes().has(**id)).map(|id| self.universe.text(*id)) {
                 if !missing.contains(&scope) {
                     missing.push(scope);
                 }

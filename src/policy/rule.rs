@@ -17,6 +17,8 @@ pub struct Rule {
     pub name: Box<str>,
     pub access: Access,
     pub allow_paths: Oddities,
+    /// Whether a query parameter may be a credential on any request, and not on the opening of a WebSocket alone.
+    pub query_credentials: bool,
 }
 
 #[derive(Debug)]

@@ -79,23 +79,44 @@ impl Roles {
         self.by_name.contains_key(name)
     }
 
-    /// The set of the roles assigned to a principal; one that has none has the default role. With it, the scopes that they grant.
+    /// The roles assigned to a principal, and the scopes that they grant; one that has none has the default role.
+    pub fn combine(&self, assigned: Vec<String>) -> (RoleSet, Vec<Scope>) {
+        let assigned = self.or_default(assigned);
+        let scopes = self.scopes(&assigned);
+        (self.build(assigned), scopes)
+    }
+
+    /// The same, kept: a million principals with the same roles share one set.
     pub fn assign(&mut self, assigned: Vec<String>) -> (RoleSetId, Vec<Scope>) {
-        let assigned = match (&self.default, assigned.is_empty()) {
+        let assigned = self.or_default(assigned);
+        let scopes = self.scopes(&assigned);
+        let index = self.sets.iter().position(|set| set.assigned == assigned).unwrap_or_else(|| {
+            self.sets.push(self.build(assigned));
+            self.sets.len() - 1
+        });
+        (RoleSetId(u32::try_from(index).unwrap_or(u32::MAX)), scopes)
+    }
+
+    fn or_default(&self, assigned: Vec<String>) -> Vec<String> {
+        match (&self.default, assigned.is_empty()) {
             (Some(default), true) => vec![default.to_string()],
             _ => assigned,
-        };
-        let roles = || assigned.iter().filter_map(|name| self.by_name.get(name.as_str()));
-        let scopes = roles().flat_map(|role| role.scopes.iter().cloned()).collect();
-        if let Some(index) = self.sets.iter().position(|set| set.assigned == assigned) {
-            return (RoleSetId(u32::try_from(index).unwrap_or(u32::MAX)), scopes);
         }
-        let mut held: Vec<_> = roles().flat_map(|role| role.names.iter().cloned()).collect();
+    }
+
+    fn defined<'r>(&'r self, assigned: &'r [String]) -> impl Iterator<Item = &'r Role> {
+        assigned.iter().filter_map(|name| self.by_name.get(name.as_str()))
+    }
+
+    fn scopes(&self, assigned: &[String]) -> Vec<Scope> {
+        self.defined(assigned).flat_map(|role| role.scopes.iter().cloned()).collect()
+    }
+
+    fn build(&self, assigned: Vec<String>) -> RoleSet {
+        let mut held: Vec<_> = self.defined(&assigned).flat_map(|role| role.names.iter().cloned()).collect();
         held.sort_unstable();
         held.dedup();
-        let set = RoleSet { joined: assigned.join(" ").into(), first: assigned.first().map_or("", String::as_str).into(), held, assigned };
-        self.sets.push(set);
-        (RoleSetId(u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)), scopes)
+        RoleSet { joined: assigned.join(" ").into(), first: assigned.first().map_or("", String::as_str).into(), held, assigned }
     }
 
     pub fn set(&self, id: RoleSetId) -> Option<&RoleSet> {

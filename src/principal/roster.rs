@@ -19,6 +19,8 @@ pub struct Entry {
     pub scopes: SetId,
     pub roles: RoleSetId,
     tenant: u32,
+    /// Good, and not for the service behind this gate.
+    pub restricted: bool,
 }
 
 /// When a secret counts. Seconds since 1970; the last second of a window is already outside.
@@ -85,8 +87,15 @@ impl Roster {
     /// The index of a new principal, to which secrets are then added.
     pub fn add(&mut self, id: &str, scopes: SetId, roles: RoleSetId, tenant: Option<&str>) -> u32 {
         let tenant = tenant.map_or(0, |name| self.tenant_number(name));
-        self.entries.push(Entry { id: id.into(), scopes, roles, tenant });
+        self.entries.push(Entry { id: id.into(), scopes, roles, tenant, restricted: false });
         u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// From now on the principal is known and refused.
+    pub fn restrict(&mut self, entry: u32) {
+        if let Some(entry) = self.entries.get_mut(entry as usize) {
+            entry.restricted = true;
+        }
     }
 
     /// `Err` with the entry that has the same secret already.
@@ -122,9 +131,10 @@ impl Roster {
         self.hashed && self.slot(self.key.of_sha256(&sha256(token))).is_some()
     }
 
-    pub fn find(&self, token: &str, now: i64) -> Result<&Entry, (Cause, Option<&Entry>)> {
+    /// `tag` is that of `token` under the roster's key.
+    pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<&Entry, (Cause, Option<&Entry>)> {
         let slot = self
-            .slot(self.key.of_token(token))
+            .slot(tag)
             .or_else(|| if self.hashed { self.slot(self.key.of_sha256(&sha256(token))) } else { None })
             .ok_or((Cause::Unknown, None))?;
         let entry = self.entries.get(slot.entry as usize).ok_or((Cause::Unknown, None))?;
@@ -194,12 +204,16 @@ mod tests {
         roster
     }
 
+    fn found<'r>(roster: &'r Roster, token: &str, now: i64) -> Result<&'r Entry, (Cause, Option<&'r Entry>)> {
+        roster.find(token, roster.key.of_token(token), now)
+    }
+
     #[test]
     fn only_the_whole_token_is_found() {
         let roster = roster(&[("token-of-the-first", Window::default()), ("token-of-the-second", Window::default())]);
-        assert_eq!(&*roster.find("token-of-the-second", 0).unwrap().id, "id-1");
+        assert_eq!(&*found(&roster, "token-of-the-second", 0).unwrap().id, "id-1");
         for wrong in ["", "t", "token-of-the-firs", "token-of-the-first ", "TOKEN-OF-THE-FIRST", "token-of-the-firsttoken-of-the-second"] {
-            assert_eq!(roster.find(wrong, 0).err().map(|(cause, _)| cause), Some(Cause::Unknown), "{wrong:?}");
+            assert_eq!(found(&roster, wrong, 0).err().map(|(cause, _)| cause), Some(Cause::Unknown), "{wrong:?}");
         }
     }
 
@@ -208,17 +222,17 @@ mod tests {
         let mut roster = roster(&[("token-of-the-first", Window::default())]);
         let entry = roster.add("hashed", SetId::clone(&roster.entries[0].scopes), roster.entries[0].roles, Some("t1"));
         roster.add_secret(entry, Secret::Sha256(&sha256("token-of-the-hashed")), Window::default()).unwrap();
-        let found = roster.find("token-of-the-hashed", 0).unwrap();
-        assert_eq!((&*found.id, roster.tenant(found)), ("hashed", Some("t1")));
+        let entry = found(&roster, "token-of-the-hashed", 0).unwrap();
+        assert_eq!((&*entry.id, roster.tenant(entry)), ("hashed", Some("t1")));
         assert!(roster.knows_sha256("token-of-the-hashed"));
-        assert!(roster.find("hashed", 0).is_err());
+        assert!(found(&roster, "hashed", 0).is_err());
     }
 
     #[test]
     fn expired_token_is_refused_at_its_last_second() {
         let window = Window { not_before: Some(100), expires_at: Some(200), disabled: false };
         let roster = roster(&[("token", window), ("off", Window { disabled: true, ..Window::default() })]);
-        let cause = |token, now| roster.find(token, now).err().map(|(cause, _)| cause);
+        let cause = |token, now| found(&roster, token, now).err().map(|(cause, _)| cause);
         assert_eq!(cause("token", 99), Some(Cause::NotYetValid));
         assert_eq!(cause("token", 100), None);
         assert_eq!(cause("token", 199), None);

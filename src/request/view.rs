@@ -28,6 +28,17 @@ impl Headers for &[(&str, &[u8])] {
     }
 }
 
+/// What a door knows of the connection that a request came over. The default is an ordinary request of an unknown peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link<'a> {
+    /// RFC 6455 §4.1: the request opens a WebSocket.
+    pub websocket: bool,
+    /// Who the proxy in front says that the client's verified certificate names: a URI, a DNS name or a subject.
+    pub principal: Option<&'a str>,
+    /// The certificate itself, PEM, percent-encoded or not.
+    pub certificate: Option<&'a [u8]>,
+}
+
 /// The parts of a request before anything is believed of them.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRequest<'a, H> {
@@ -37,6 +48,7 @@ pub struct RawRequest<'a, H> {
     /// `None` where the protocol lets a request have none (HTTP/1.0, a bare `CheckRequest`).
     pub host: Option<&'a [u8]>,
     pub headers: &'a H,
+    pub link: Link<'a>,
 }
 
 /// How much of the body the door can show.
@@ -57,6 +69,7 @@ pub struct RequestView<'a, H> {
     pub query: Option<&'a [u8]>,
     pub host: Option<HostName<'a>>,
     pub headers: &'a H,
+    pub link: Link<'a>,
 }
 
 /// Why there is no canonical reading.
@@ -87,6 +100,6 @@ impl<'a, H: Headers> RequestView<'a, H> {
             None => None,
             Some(host) => Some(HostName::parse(host).ok_or(Malformed::Host)?),
         };
-        Ok(Self { method, path, query, host, headers: raw.headers })
+        Ok(Self { method, path, query, host, headers: raw.headers, link: raw.link })
     }
 }

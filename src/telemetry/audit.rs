@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Record;
 use super::trace::Context;
+use crate::principal::Caller;
 
 /// Bytes that one thread may have waiting; a second's lines at fifty thousand decisions.
 const LANE: usize = 16 * 1024 * 1024;
@@ -162,11 +163,11 @@ fn line<'a>(record: &'a Record<'_>, trace: Option<Context>, time: &'a str, id: &
         door: door.as_str(),
         outcome: record.outcome(),
         reason: denial.map_or("allowed", |denial| denial.reason.as_str()),
-        cause: decision.refused.map(|(cause, _)| cause.as_str()),
+        cause: decision.refused.as_ref().map(|(cause, _)| cause.as_str()),
         route: decision.rule.map(|rule| &*rule.name),
-        credential: decision.caller.map(|caller| caller.credential),
-        principal: decision.caller.map(|caller| caller.id).or(decision.refused.and_then(|(_, id)| id)),
-        tenant: decision.caller.and_then(|caller| caller.tenant),
+        credential: decision.caller.as_ref().map(|caller| caller.credential),
+        principal: decision.principal(),
+        tenant: decision.caller.as_ref().and_then(Caller::tenant),
         missing_scopes: denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes()),
         trace_id: trace.map(|trace| trace.trace_id()),
         generation: *generation,

@@ -28,6 +28,11 @@ struct BoundLabels {
     bound: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    credential: String,
+}
+
 /// Upper bounds of the decision histogram in nanoseconds: 1 µs to 10 ms.
 const DECISION: [u64; 8] = [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000, 10_000_000];
 /// Upper bounds of the upstream histogram in nanoseconds: 1 ms to 30 s.
@@ -54,6 +59,7 @@ pub struct Metrics {
     pub reload_failures: Counter,
     pub audit_dropped: Counter,
     refused: Family<BoundLabels, Counter>,
+    key_sets: Family<CredentialLabels, Gauge>,
     pub upstream: std::sync::Arc<Timings>,
 }
 
@@ -71,6 +77,7 @@ impl Default for Metrics {
             reload_failures: Counter::default(),
             audit_dropped: Counter::default(),
             refused: Family::default(),
+            key_sets: Family::default(),
             upstream: timings(&UPSTREAM),
         };
         metrics.register();
@@ -88,6 +95,12 @@ impl Metrics {
         registry.register("reload_failures", "Reloads that were refused; the old set stayed", self.reload_failures.clone());
         registry.register("audit_dropped", "Audit lines dropped because they could not be written in time", self.audit_dropped.clone());
         registry.register("refused_connections", "Connections and requests refused at a bound", self.refused.clone());
+        registry.register_with_unit(
+            "keyset_age",
+            "Age of the key set of a source; no line where none is loaded",
+            Unit::Seconds,
+            self.key_sets.clone(),
+        );
         registry.register_with_unit(
             "upstream",
             "Time to the head of the upstream's answer",
@@ -120,6 +133,15 @@ impl Metrics {
     /// `bound` names what was exceeded.
     pub fn refused(&self, bound: &'static str) {
         self.refused.get_or_create(&BoundLabels { bound }).inc();
+    }
+
+    /// `None` where no set is loaded.
+    pub fn key_set(&self, credential: String, age: Option<u64>) {
+        let labels = CredentialLabels { credential };
+        match age {
+            Some(age) => drop(self.key_sets.get_or_create(&labels).set(i64::try_from(age).unwrap_or(i64::MAX))),
+            None => drop(self.key_sets.remove(&labels)),
+        }
     }
 
     /// OpenMetrics text, which Prometheus reads.

@@ -37,7 +37,7 @@ impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
         match self.decision.outcome {
             Outcome::Allow(_) => "allow",
-            Outcome::Deny(_) | Outcome::Inspect { .. } => "deny",
+            Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
         }
     }
 }

@@ -87,7 +87,7 @@ impl Tracer {
         }
         if let Some(caller) = &record.decision.caller {
             attributes.push(KeyValue::new("scopegate.credential", caller.credential.to_owned()));
-            attributes.push(KeyValue::new("enduser.id", caller.id.to_owned()));
+            attributes.push(KeyValue::new("enduser.id", caller.id().to_owned()));
         }
         let builder = self.tracer.span_builder("scopegate.decision").with_kind(SpanKind::Internal);
         let builder = builder.with_start_time(end.checked_sub(record.elapsed).unwrap_or(end)).with_attributes(attributes);

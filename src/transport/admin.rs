@@ -12,14 +12,15 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::headers::opens_websocket;
 use super::{answer, bounds};
-use crate::gate::{Gate, unix_now};
+use crate::gate::{Gate, decide, unix_now};
 use crate::live::reload::Reloader;
 use crate::policy::explain::explain;
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Access, Needs, Outcome, Reason, Rule};
 use crate::request::path::Oddities;
-use crate::request::{Body, Headers, RawRequest, Values};
+use crate::request::{Body, Headers, Link, RawRequest, Values};
 use crate::scope::Universe;
 
 /// What the door serves with.
@@ -59,7 +60,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.gate.telemetry.metrics.text()).into_response()
+    let metrics = &admin.gate.telemetry.metrics;
+    for set in admin.gate.live.status().key_sets {
+        metrics.key_set(set.credential, set.status.age_seconds);
+    }
+    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {
@@ -115,9 +120,10 @@ async fn explained(State(admin): State<Admin>, body: axum::body::Bytes) -> Respo
         Values::One(host) => str::from_utf8(host).ok(),
         Values::None | Values::Many => None,
     });
-    let raw = RawRequest { method: ask.method.as_bytes(), target: ask.path.as_bytes(), host: host.map(str::as_bytes), headers: &headers };
+    let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
+    let raw = RawRequest { method: ask.method.as_bytes(), target: ask.path.as_bytes(), host: host.map(str::as_bytes), headers: &headers, link };
     let body = ask.body.as_ref().map_or(Body::Unread, |body| Body::Whole(body.as_bytes()));
-    let question = Question { body, extra_scopes: "", now: unix_now() };
+    let question = Question { body, extra_scopes: "", now: unix_now(), settled: &[] };
     let explained = explain((&snapshot.policy, &snapshot.sources), &raw, question, ask.credential_id.as_deref(), snapshot.generation);
     match explained {
         Some(explanation) => ([(header::CACHE_CONTROL, "no-store")], Json(explanation)).into_response(),
@@ -136,14 +142,13 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
             return problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Reason::NotReady.message());
         };
         let headers = request.headers();
-        let raw = RawRequest { method: b"POST", target: request.uri().path().as_bytes(), host: None, headers };
-        let question = Question { body: Body::Unread, extra_scopes: ADMIN_SCOPE, now: unix_now() };
+        let raw = RawRequest { method: b"POST", target: request.uri().path().as_bytes(), host: None, headers, link: Link::default() };
         let policy = operator_policy();
-        let decision = policy.decide(&snapshot.sources, &raw, question);
+        let decision = decide(&policy, snapshot, &raw, (Body::Unread, ADMIN_SCOPE)).await;
         match decision.outcome {
             Outcome::Allow(_) => None,
             Outcome::Deny(denial) => Some(denial),
-            Outcome::Inspect { .. } => Some(Reason::PartialBody.into()),
+            Outcome::Inspect { .. } | Outcome::Wait(_) => Some(Reason::PartialBody.into()),
         }
     };
     match denial {
@@ -156,7 +161,8 @@ const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
 fn operator_policy() -> Policy {
-    let default = Rule { name: "operator".into(), access: Access::Needs(Needs::default()), allow_paths: Oddities::default() };
+    let default =
+        Rule { name: "operator".into(), access: Access::Needs(Needs::default()), allow_paths: Oddities::default(), query_credentials: false };
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default() }
 }
 

@@ -21,8 +21,9 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::answer::bytes as answer_bytes;
 use super::bounds;
+use super::headers::opens_websocket;
 use super::listener::Stream;
-use crate::credential::{Place, Presented, bearer};
+use crate::credential::hide::Hidden;
 use crate::gate::{Door, Gate, Verdict};
 use crate::identity::{FIXED, REMOVED};
 use crate::live::Snapshot;
@@ -32,11 +33,11 @@ use crate::proto::authorization_server::{Authorization, AuthorizationServer};
 use crate::proto::check_response::HttpResponse;
 use crate::proto::r#struct::Field;
 use crate::proto::{
-    self, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus, OkHttpResponse, Struct,
-    value::Kind,
+    self, AttributeContext, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus,
+    OkHttpResponse, Struct, value::Kind,
 };
 use crate::request::path::{NormalPath, split_target};
-use crate::request::{Body, Headers, RawRequest, Values};
+use crate::request::{Body, Headers, Link, RawRequest, Values};
 
 /// `envoy.config.core.v3.HeaderValueOption.HeaderAppendAction`.
 const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
@@ -122,12 +123,12 @@ struct Check {
 #[tonic::async_trait]
 impl Authorization for Check {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        Ok(Response::new(check(&self.gate, request.get_ref())))
+        Ok(Response::new(check(&self.gate, request.get_ref()).await))
     }
 }
 
 /// The answer to one check.
-pub fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
+pub async fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
     let attributes = request.attributes.as_ref();
     let Some(http) = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref()) else {
         return respond(None, None, &gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes));
@@ -137,11 +138,25 @@ pub fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
         Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
     };
     let headers = CheckHeaders(http);
-    let raw = RawRequest { method: &http.method, target: &http.path, host: (!http.host.is_empty()).then_some(&*http.host), headers: &headers };
+    let link = match link(attributes, &headers) {
+        Ok(link) => link,
+        Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
+    };
+    let host = (!http.host.is_empty()).then_some(&*http.host);
+    let raw = RawRequest { method: &http.method, target: &http.path, host, headers: &headers, link };
     let guard = gate.live.current();
     let snapshot = guard.as_deref();
-    let verdict = gate.decide(Door::ExtAuthz, snapshot, &raw, (body(http, &headers), extra_scopes));
+    let verdict = gate.decide(Door::ExtAuthz, snapshot, &raw, (body(http, &headers), extra_scopes)).await;
     respond(snapshot, Some(http), &verdict)
+}
+
+/// Who Envoy says the client's certificate names, over its own connection to the gate; a client's header cannot say it.
+fn link<'a>(attributes: Option<&'a AttributeContext>, headers: &CheckHeaders<'a>) -> Result<Link<'a>, Reason> {
+    let source = attributes.and_then(|attributes| attributes.source.as_ref());
+    let principal = source.map(|source| &source.principal).filter(|principal| !principal.is_empty());
+    let principal = principal.map(|principal| str::from_utf8(principal)).transpose().map_err(|_| Reason::AmbiguousHeader)?;
+    let certificate = source.map(|source| &*source.certificate).filter(|certificate| !certificate.is_empty());
+    Ok(Link { websocket: opens_websocket(headers)?, principal, certificate })
 }
 
 /// `scopegate.scopes` of the route's `context_extensions`.
@@ -195,7 +210,7 @@ fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, verdict: &Ve
         (Outcome::Allow(_), Some(snapshot), Some(http)) => (0, HttpResponse::OkResponse(allowed(snapshot, http, verdict))),
         (Outcome::Deny(denial), ..) => denied(denial, verdict),
         // The body was at hand, so that the judge has no reason to ask for it; and an allow has a request and a snapshot.
-        (Outcome::Inspect { .. } | Outcome::Allow(_), ..) => denied(&Reason::PartialBody.into(), verdict),
+        (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), ..) => denied(&Reason::PartialBody.into(), verdict),
     };
     CheckResponse { status: Some(proto::Status { code }), http_response: Some(response), dynamic_metadata: Some(metadata(verdict)) }
 }
@@ -249,20 +264,27 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
             remove.push(Bytes::copy_from_slice(name.as_bytes()));
         }
     }
-    for place in snapshot.sources.hidden_headers(caller) {
-        match place {
-            Place::Bearer if bearer(sent.get("authorization")) == Presented::Nothing => {}
-            Place::Bearer => remove.push(Bytes::from_static(b"authorization")),
-            Place::Header(name) => remove.push(Bytes::copy_from_slice(name.as_bytes())),
-        }
+    let (path, query) = split_target(&http.path);
+    let hidden = Hidden::of(snapshot.sources.hidden(caller), &sent, query.filter(|_| verdict.query));
+    remove.extend(hidden.headers.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())));
+    match hidden.cookie {
+        None => {}
+        Some(None) => remove.push(Bytes::from_static(b"cookie")),
+        Some(Some(left)) => headers.push(set("cookie", Bytes::from(left))),
     }
-    // What was decided is what goes on: the canonical path takes the place of the one that came.
-    let (path, _) = split_target(&http.path);
+    // What was decided is what goes on: the canonical path takes the place of the one that came, and credentials leave the query.
     if let Ok(normal) = NormalPath::parse(path)
-        && normal.canonical().as_bytes() != path
+        && (normal.canonical().as_bytes() != path || hidden.query.is_some())
     {
         let mut target = normal.canonical().as_bytes().to_vec();
-        target.extend_from_slice(http.path.get(path.len()..).unwrap_or_default());
+        match &hidden.query {
+            None => target.extend_from_slice(http.path.get(path.len()..).unwrap_or_default()),
+            Some(None) => {}
+            Some(Some(left)) => {
+                target.push(b'?');
+                target.extend_from_slice(left.as_bytes());
+            }
+        }
         headers.push(set(":path", Bytes::from(target)));
     }
     OkHttpResponse { headers, headers_to_remove: remove }
@@ -291,10 +313,10 @@ fn metadata(verdict: &Verdict<'_>) -> Struct {
     let copy = |value: &str| Bytes::copy_from_slice(value.as_bytes());
     let mut fields = Vec::with_capacity(7);
     if let Some(caller) = &verdict.decision.caller {
-        fields.push(text("id", copy(caller.id)));
+        fields.push(text("id", copy(caller.id())));
         fields.push(text("credential", copy(caller.credential)));
-        fields.push(text("scopes", copy(caller.scopes.joined())));
-        fields.extend(caller.tenant.map(|tenant| text("tenant", copy(tenant))));
+        fields.push(text("scopes", copy(caller.scopes().joined())));
+        fields.extend(caller.tenant().map(|tenant| text("tenant", copy(tenant))));
     }
     fields.extend(verdict.decision.rule.map(|rule| text("route", copy(&rule.name))));
     fields.push(text("decision", Bytes::copy_from_slice(&verdict.id.hex())));

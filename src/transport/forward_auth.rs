@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -13,12 +13,16 @@ use ipnet::IpNet;
 
 use super::answer::{self, DECISION};
 use super::framing::{REFUSED, Refusal};
-use crate::credential::{Place, Presented, bearer};
+use crate::credential::hide::Hidden;
 use crate::gate::{Door, Gate, Verdict};
 use crate::identity::REMOVED;
 use crate::live::Snapshot;
 use crate::policy::{Denial, Outcome, Reason};
-use crate::request::{Body, Headers, RawRequest, Values};
+use crate::request::path::split_target;
+use crate::request::{Body, Headers, Link, RawRequest, Values};
+
+/// The target without its credentials, where it had some.
+const TARGET: HeaderName = HeaderName::from_static("x-scopegate-target");
 
 #[derive(Debug)]
 pub struct ForwardAuth {
@@ -39,6 +43,7 @@ struct Described<'a> {
     method: &'a [u8],
     target: &'a [u8],
     host: Option<&'a [u8]>,
+    websocket: bool,
 }
 
 impl ForwardAuth {
@@ -61,19 +66,20 @@ impl ForwardAuth {
             Ok(described) => described,
             Err(reason) => return refused(&self.gate, reason, dialect),
         };
-        let raw = RawRequest { method: described.method, target: described.target, host: described.host, headers: &parts.headers };
+        let link = Link { websocket: described.websocket, ..Link::default() };
+        let raw = RawRequest { method: described.method, target: described.target, host: described.host, headers: &parts.headers, link };
         let snapshot = arc_swap::Guard::into_inner(self.gate.live.current());
         let snapshot = snapshot.as_deref();
-        let mut verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (Body::Unread, ""));
+        let mut verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (Body::Unread, "")).await;
         if let Outcome::Inspect { limit } = verdict.decision.outcome {
             let read = read(dialect, &parts.headers, body, limit).await;
             let body = read.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-            verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (body, ""));
+            verdict = self.gate.decide(Door::ForwardAuth, snapshot, &raw, (body, "")).await;
         }
         match (&verdict.decision.outcome, snapshot) {
-            (Outcome::Allow(_), Some(snapshot)) => allowed(dialect, snapshot, &verdict, &parts.headers),
+            (Outcome::Allow(_), Some(snapshot)) => allowed(dialect, snapshot, &verdict, &parts.headers, described.target),
             (Outcome::Deny(denial), _) => denied(dialect, denial, &verdict),
-            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => denied(dialect, &Reason::PartialBody.into(), &verdict),
+            (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), _) => denied(dialect, &Reason::PartialBody.into(), &verdict),
         }
     }
 }
@@ -93,13 +99,18 @@ fn describe<'a>(dialect: Dialect, inner: &'a str, parts: &'a http::request::Part
         Values::One(value) if !value.is_empty() => Ok(value),
         Values::One(_) | Values::None | Values::Many => Err(Reason::Forwarded),
     };
-    match dialect {
-        Dialect::Envoy => Ok(Described { method: parts.method.as_str().as_bytes(), target: inner.as_bytes(), host: Some(one("host")?) }),
-        Dialect::Nginx => Ok(Described { method: one("x-original-method")?, target: one("x-original-uri")?, host: Some(one("x-forwarded-host")?) }),
-        Dialect::Forwarded => {
-            Ok(Described { method: one("x-forwarded-method")?, target: one("x-forwarded-uri")?, host: Some(one("x-forwarded-host")?) })
-        }
-    }
+    let (method, target, host) = match dialect {
+        Dialect::Envoy => (parts.method.as_str().as_bytes(), inner.as_bytes(), one("host")?),
+        Dialect::Nginx => (one("x-original-method")?, one("x-original-uri")?, one("x-forwarded-host")?),
+        Dialect::Forwarded => (one("x-forwarded-method")?, one("x-forwarded-uri")?, one("x-forwarded-host")?),
+    };
+    // `Upgrade` ends at the proxy in front; the handshake's key (RFC 6455 §4.1) goes on.
+    let websocket = match Headers::get(&parts.headers, "sec-websocket-key") {
+        Values::None => false,
+        Values::One(_) if method == b"GET" => true,
+        Values::One(_) | Values::Many => return Err(Reason::Handshake),
+    };
+    Ok(Described { method, target, host: Some(host), websocket })
 }
 
 /// The body that the proxy passed along, where it passes one.
@@ -117,7 +128,7 @@ async fn read(dialect: Dialect, headers: &HeaderMap, body: Incoming, limit: usiz
 }
 
 /// 200 with every identity header: a proxy that copies headers overwrites the client's only where there is one to copy.
-fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &HeaderMap) -> Response<Full<Bytes>> {
+fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &HeaderMap, target: &[u8]) -> Response<Full<Bytes>> {
     let caller = verdict.decision.caller.as_ref();
     let mut response = Response::new(Full::default());
     let headers = response.headers_mut();
@@ -135,6 +146,17 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
         let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
         headers.insert(header, value.unwrap_or(HeaderValue::from_static("")));
     }
+    let (path, query) = split_target(target);
+    let hidden = Hidden::of(snapshot.sources.hidden(caller), sent, query.filter(|_| verdict.query));
+    // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone.
+    if let Some(left) = &hidden.cookie {
+        headers.insert(COOKIE, HeaderValue::from_bytes(left.as_deref().unwrap_or_default()).unwrap_or(HeaderValue::from_static("")));
+    }
+    if let Some(left) = &hidden.query {
+        let path = String::from_utf8_lossy(path);
+        let target = left.as_ref().map_or_else(|| path.to_string(), |left| format!("{path}?{left}"));
+        headers.insert(TARGET, HeaderValue::from_str(&target).unwrap_or(HeaderValue::from_static("/")));
+    }
     if dialect == Dialect::Envoy {
         remove.extend(REMOVED.map(str::to_owned));
         let owned = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
@@ -143,10 +165,9 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
         let spoofed = sent.iter().filter(owned).map(|(name, _)| name.as_str()).filter(|name| !set(name)).map(str::to_owned);
         let spoofed: Vec<String> = spoofed.collect();
         remove.extend(spoofed);
-        for place in snapshot.sources.hidden_headers(caller) {
-            if *place != Place::Bearer || bearer(Headers::get(sent, "authorization")) != Presented::Nothing {
-                remove.push(place.header().to_owned());
-            }
+        remove.extend(hidden.headers.iter().map(|name| (*name).to_owned()));
+        if hidden.cookie == Some(None) {
+            remove.push("cookie".into());
         }
         if let Ok(list) = HeaderValue::from_str(&remove.join(",")) {
             headers.insert("x-envoy-auth-headers-to-remove", list);

@@ -22,6 +22,20 @@ pub fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
+/// Whether a request opens a WebSocket; a malformed handshake is refused (RFC 6455 §4.2.1).
+pub fn opens_websocket(headers: &impl Headers) -> Result<bool, Reason> {
+    match headers.get("upgrade") {
+        Values::None => return Ok(false),
+        Values::One(value) if !lists(value, b"websocket") => return Ok(false),
+        Values::One(_) => {}
+        Values::Many => return Err(Reason::Handshake),
+    }
+    match headers.get("sec-websocket-key") {
+        Values::One(key) if !key.is_empty() => Ok(true),
+        Values::One(_) | Values::None | Values::Many => Err(Reason::Handshake),
+    }
+}
+
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(

@@ -31,7 +31,7 @@ fn request(token: &str, target: &str) -> CheckRequest {
     let bytes = |text: &str| bytes::Bytes::copy_from_slice(text.as_bytes());
     let headers = headers.map(|(name, value)| Entry { key: bytes(name), value: bytes(value) }).to_vec();
     let http = HttpRequest { method: bytes("GET"), path: bytes(target), host: bytes("api.example.com"), headers, ..Default::default() };
-    CheckRequest { attributes: Some(AttributeContext { request: Some(Request { http: Some(http) }), context_extensions: Vec::new() }) }
+    CheckRequest { attributes: Some(AttributeContext { request: Some(Request { http: Some(http) }), context_extensions: Vec::new(), source: None }) }
 }
 
 fn load(server: &Server, requests: &[CheckRequest], time: Duration) -> Measured {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use scopegate::config::{Input, Loaded, load};
 use scopegate::credential::digest::TagKey;
+use scopegate::keys::Registry;
 use scopegate::policy::Outcome;
 use scopegate::policy::judge::Question;
 use scopegate::request::{Body, RawRequest};
@@ -29,7 +30,8 @@ fn prepare(tokens: usize, routes: usize) -> Vec<Prepared> {
 pub fn loaded(tokens: usize, routes: usize) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
     let text = files::configuration(&files::tokens(folder.path(), tokens), routes, "");
-    load(&Input::Text { name: "bench.yaml", text }, &|_| None, &TagKey::new([7; 32])).unwrap_or_else(|faults| panic!("{faults}"))
+    load(&Input::Text { name: "bench.yaml", text }, &|_| None, &TagKey::new([7; 32]), &Registry::offline())
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// Nanoseconds of one decision, the best of some rounds.
@@ -46,8 +48,14 @@ fn decision(loaded: &Loaded, prepared: &[Prepared], rounds: usize) -> f64 {
                 ("authorization", request.header.as_bytes()),
                 ("x-forwarded-for", b"203.0.113.7"),
             ];
-            let raw = RawRequest { method: b"GET", target: request.target.as_bytes(), host: Some(b"api.example.com"), headers: &&headers[..] };
-            let question = Question { body: Body::Unread, extra_scopes: "", now: 1_700_000_000 };
+            let raw = RawRequest {
+                method: b"GET",
+                target: request.target.as_bytes(),
+                host: Some(b"api.example.com"),
+                headers: &&headers[..],
+                link: Default::default(),
+            };
+            let question = Question { body: Body::Unread, extra_scopes: "", now: 1_700_000_000, settled: &[] };
             let decision = loaded.policy.decide(&loaded.sources, black_box(&raw), question);
             assert!(matches!(black_box(&decision).outcome, Outcome::Allow(_)));
         }

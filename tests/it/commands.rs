@@ -231,6 +231,7 @@ fn holds(schema: &Value, shape: &Shape) -> usize {
             inside.sum()
         }
         Shape::Map(inner, _) => holds(&schema["additionalProperties"], inner),
+        Shape::List(inner) => holds(&schema["items"], inner),
         Shape::Either(shapes) => shapes.iter().enumerate().map(|(index, shape)| holds(&schema["anyOf"][index], shape)).sum(),
         Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => 0,
     }

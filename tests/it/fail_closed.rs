@@ -62,15 +62,15 @@ async fn without_a_loaded_set_every_decision_is_503() {
     let gate = Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()) };
     let headers: &[(&str, &[u8])] = &[("authorization", b"Bearer token-of-the-app-1")];
     for target in [&b"/app"[..], b"/open", b"//", b""] {
-        let raw = RawRequest { method: b"GET", target, host: Some(b"a"), headers: &headers };
+        let raw = RawRequest { method: b"GET", target, host: Some(b"a"), headers: &headers, link: Default::default() };
         let guard = gate.live.current();
         for door in Door::ALL {
-            let verdict = gate.decide(door, guard.as_deref(), &raw, (Body::Unread, ""));
+            let verdict = gate.decide(door, guard.as_deref(), &raw, (Body::Unread, "")).await;
             let Outcome::Deny(denial) = &verdict.decision.outcome else { panic!("{:?}", verdict.decision) };
             assert_eq!((denial.reason.as_str(), denial.reason.status(), verdict.generation), ("not_ready", 503, 0));
         }
     }
-    let response = check(&gate, &Asked::get("/open", None).check());
+    let response = check(&gate, &Asked::get("/open", None).check()).await;
     assert_eq!((status(&response), reason(&response).as_deref()), (503, Some("not_ready")));
     assert_eq!(grpc::denied_header(&response, "retry-after").as_deref(), Some("1"));
     assert_eq!(response.status.unwrap().code, 14, "UNAVAILABLE");
@@ -112,7 +112,7 @@ async fn a_door_without_a_loaded_set_does_not_serve() {
 async fn a_check_that_says_nothing_of_http_is_denied() {
     let gate = Gate::start(POLICY, TOKENS).await;
     let mut client = grpc::connect(gate.ext_authz()).await;
-    let attributes = |request| CheckRequest { attributes: Some(AttributeContext { request, context_extensions: Vec::new() }) };
+    let attributes = |request| CheckRequest { attributes: Some(AttributeContext { request, context_extensions: Vec::new(), source: None }) };
     for request in [CheckRequest { attributes: None }, attributes(None), attributes(Some(Request { http: None }))] {
         let response = client.check(request).await.unwrap().into_inner();
         assert_eq!((status(&response), reason(&response).as_deref()), (400, Some("no_http_attributes")));
@@ -162,7 +162,7 @@ async fn two_credentials_are_refused_in_both_encodings() {
         HttpRequest { header_map: map(&[&one, &two]), headers: vec![entry("authorization", &one)], ..http.clone() },
     ];
     for http in encodings {
-        let attributes = AttributeContext { request: Some(Request { http: Some(http.clone()) }), context_extensions: Vec::new() };
+        let attributes = AttributeContext { request: Some(Request { http: Some(http.clone()) }), context_extensions: Vec::new(), source: None };
         let response = client.check(CheckRequest { attributes: Some(attributes) }).await.unwrap().into_inner();
         assert_eq!((status(&response), reason(&response)), denied(400, "ambiguous_credential"), "{http:?}");
     }

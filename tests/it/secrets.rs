@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use scopegate::config::{Input, load};
 use scopegate::credential::digest::{TagKey, sha256};
 use scopegate::credential::{Place, bearer};
+use scopegate::keys::Registry;
 use scopegate::live::{Live, Snapshot};
 use scopegate::request::{RawRequest, RequestView, Values};
 use tempfile::TempDir;
@@ -233,7 +234,8 @@ fn no_debug_form_has_a_secret() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let planted = Planted::new(&runtime.block_on(Upstream::start()));
     let key = TagKey::new([0x5a; 32]);
-    let loaded = load(&Input::File(planted.config()), &|name| (name == "BACKSTOP_DEV_MODE").then(|| "true".to_owned()), &key).unwrap();
+    let loaded =
+        load(&Input::File(planted.config()), &|name| (name == "BACKSTOP_DEV_MODE").then(|| "true".to_owned()), &key, &Registry::offline()).unwrap();
     let mut outputs = Outputs::default();
     outputs.add("TagKey", format!("{key:?} {:?} {:?}", key.of_token(CLEAR), key.of_sha256(&sha256(CLEAR))));
     outputs.add("Loaded", format!("{loaded:?} {loaded:#?}"));
@@ -241,10 +243,10 @@ fn no_debug_form_has_a_secret() {
         let value = format!("Bearer {secret}");
         outputs.add("Presented", format!("{:?}", bearer(Values::One(value.as_bytes()))));
         let headers: &[(&str, &[u8])] = &[("x-api-key", secret.as_bytes())];
-        let raw = RawRequest { method: b"GET", target: b"/app", host: None, headers: &headers };
+        let raw = RawRequest { method: b"GET", target: b"/app", host: None, headers: &headers, link: Default::default() };
         let view = RequestView::read(&raw).unwrap();
-        outputs.add("Presented in a header", format!("{:?}", Place::Header("x-api-key".into()).read(&view)));
-        outputs.add("Proof", format!("{:?}", loaded.sources.authenticate(&view, 0)));
+        outputs.add("Presented in a header", format!("{:?}", Place::Header("x-api-key".into()).read(&view, false)));
+        outputs.add("Proof", format!("{:?}", loaded.sources.authenticate(&view, scopegate::principal::Asked { now: 0, query: false, settled: &[] })));
     }
     let live = Live::default();
     live.swap(loaded);
@@ -253,7 +255,7 @@ fn no_debug_form_has_a_secret() {
     outputs.add("Snapshot", format!("{snapshot:?} {live:?}"));
     for text in broken() {
         write_secret(&planted.tokens(), text);
-        let faults = load(&Input::File(planted.config()), &|_| None, &key).unwrap_err();
+        let faults = load(&Input::File(planted.config()), &|_| None, &key, &Registry::offline()).unwrap_err();
         outputs.add("Faults", format!("{faults:?} {faults}"));
     }
     let printed = outputs.0.iter().map(|(_, text)| text.as_str()).collect::<String>();

@@ -7,7 +7,7 @@ use scopegate::policy::pattern::Pattern;
 use scopegate::policy::table::Table;
 use scopegate::policy::{Access, Needs, Outcome, Policy, Reason, Rule, Tools};
 use scopegate::principal::roles::{Definition, Roles};
-use scopegate::principal::{Caller, Cause, Proof, SourceId};
+use scopegate::principal::{Caller, Cause, Listed, Proof, SourceId, Who};
 use scopegate::request::path::Oddities;
 use scopegate::request::{Body, RawRequest, RequestView};
 use scopegate::scope::{Scope, ScopeSet, Universe};
@@ -64,7 +64,7 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
             }),
         }),
     };
-    Rule { name: name.into(), access, allow_paths: Oddities::default() }
+    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false }
 }
 
 struct Asked {
@@ -173,30 +173,28 @@ fn try_rule(random: &mut Random) {
     let said: Vec<(&str, &[u8])> = asked.said_tenants.iter().map(|tenant| ("X-Tenant-Id", tenant.as_bytes())).collect();
     let headers = said.as_slice();
     let named = random.once_in(2);
-    let raw = RawRequest { method: b"POST", target: if named { b"/x" } else { b"/other" }, host: None, headers: &headers };
+    let raw = RawRequest { method: b"POST", target: if named { b"/x" } else { b"/other" }, host: None, headers: &headers, link: Default::default() };
     let view = RequestView::read(&raw).unwrap();
     let body = body_of(&asked);
     let shown = [Body::Unread, Body::Partial, Body::Whole(body.as_bytes())][asked.shown];
-    let question = Question { body: shown, extra_scopes: &asked.extra.join(" "), now: 0 };
+    let question = Question { body: shown, extra_scopes: &asked.extra.join(" "), now: 0, settled: &[] };
     let caller = Caller {
-        id: "id",
         source: SourceId(asked.source),
         credential: "source",
-        scopes: &scopes,
-        roles: all_roles.set(set).unwrap(),
-        tenant: asked.tenant,
+        who: Who::Listed(Listed { id: "id", scopes: &scopes, roles: all_roles.set(set).unwrap(), tenant: asked.tenant, restricted: false }),
     };
     let (proof, proved) = match random.below(8) {
         0 => (Proof::Nothing, None),
         1 => (Proof::Ambiguous, None),
-        2 => (Proof::Refused { cause: random.pick(&[Cause::Unknown, Cause::Expired]), id: Some("id") }, None),
+        2 => (Proof::Refused { cause: random.pick(&[Cause::Unknown, Cause::Expired]), id: Some("id".into()) }, None),
         _ => (Proof::Caller(caller), Some(&asked)),
     };
-    let decision = policy.judge(&view, question, || proof);
+    let decision = policy.judge(&view, question, |_| proof);
     let answer = match &decision.outcome {
         Outcome::Allow(_) => Answer::Allow,
         Outcome::Deny(_) => Answer::Deny,
         Outcome::Inspect { .. } => Answer::Inspect,
+        Outcome::Wait(wait) => panic!("{wait:?}"),
     };
     let rule = if named { &meant } else { &default };
     assert_eq!(answer, expected(rule, proved, (&asked.extra, &body)), "{rule:?} for {:?} {:?}: {:?}", asked.held, asked.roles, decision.denial());

@@ -165,17 +165,17 @@ fn policy(random: &mut Random) -> Policy {
     let mut rules = Vec::new();
     for text in random.some_of(&ROUTES) {
         if table.insert(Pattern::parse(text).unwrap()).is_ok() {
-            rules.push(Rule { name: text.into(), access: Access::Public, allow_paths: oddities(random) });
+            rules.push(Rule { name: text.into(), access: Access::Public, allow_paths: oddities(random), query_credentials: false });
         }
     }
-    let default = Rule { name: "default".into(), access: Access::Deny, allow_paths: oddities(random) };
+    let default = Rule { name: "default".into(), access: Access::Deny, allow_paths: oddities(random), query_credentials: false };
     Policy { table, rules, default, universe: Universe::default() }
 }
 
 /// The rule's name, or the reason why there is none.
 fn found(policy: &Policy, target: &str) -> Option<Result<String, String>> {
     let headers: &[(&str, &[u8])] = &[];
-    let raw = RawRequest { method: b"GET", target: target.as_bytes(), host: Some(b"h"), headers: &headers };
+    let raw = RawRequest { method: b"GET", target: target.as_bytes(), host: Some(b"h"), headers: &headers, link: Default::default() };
     let view = RequestView::read(&raw).ok()?;
     Some(policy.find(&view).map(|rule| rule.name.to_string()).map_err(|reason| format!("{reason:?}")))
 }
@@ -210,7 +210,7 @@ fn a_server_that_reads_a_path_more_loosely_reaches_no_rule_of_another() {
             let plain: Vec<_> = loose.split('/').map(|segment| segment.split(';').next().unwrap()).filter(|segment| !segment.is_empty()).collect();
             let end = if loose.ends_with('/') && !plain.is_empty() { "/" } else { "" };
             let headers: &[(&str, &[u8])] = &[];
-            let request = RawRequest { method: b"GET", target: b"/", host: Some(b"h"), headers: &headers };
+            let request = RawRequest { method: b"GET", target: b"/", host: Some(b"h"), headers: &headers, link: Default::default() };
             let view = RequestView::read(&request).unwrap();
             let other = policy.table.find(view.host.as_ref(), view.method, &format!("/{}{end}", plain.join("/")));
             if let Some(other) = other {

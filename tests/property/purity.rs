@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOMS: [&str; 6] = ["scope.rs", "identity.rs", "request", "credential", "principal", "policy"];
+const ROOMS: [&str; 7] = ["scope.rs", "identity.rs", "request", "credential", "jose", "principal", "policy"];
 
 const FORBIDDEN: [&str; 26] = [
     "std::time",

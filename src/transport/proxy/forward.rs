@@ -3,16 +3,15 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
 
-use crate::credential::{Place, Presented, bearer};
+use crate::credential::hide::Hidden;
 use crate::gate::Verdict;
 use crate::identity::{FIXED, PREFIX};
 use crate::live::Snapshot;
 use crate::policy::Reason;
-use crate::request::Headers;
 use crate::request::path::{NormalPath, split_target};
 use crate::transport::headers;
 
@@ -47,7 +46,20 @@ impl Peer {
 /// Makes `parts` what goes on.
 pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: &Peer) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
-    pin_path(parts)?;
+    let (_, query) = split_target(parts.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes());
+    let hidden = Hidden::of(snapshot.sources.hidden(caller), &parts.headers, query.filter(|_| verdict.query));
+    for name in &hidden.headers {
+        parts.headers.remove(*name);
+    }
+    match hidden.cookie {
+        None => {}
+        Some(None) => drop(parts.headers.remove(COOKIE)),
+        Some(Some(left)) => {
+            let left = HeaderValue::from_bytes(&left).map_err(|_| Reason::AmbiguousHeader)?;
+            parts.headers.insert(COOKIE, left);
+        }
+    }
+    pin_target(parts, hidden.query)?;
     parts.version = Version::HTTP_11;
     let owned: Vec<HeaderName> = {
         let owns = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
@@ -55,11 +67,6 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
     };
     for name in owned {
         parts.headers.remove(name);
-    }
-    for place in snapshot.sources.hidden_headers(caller) {
-        if *place != Place::Bearer || bearer(Headers::get(&parts.headers, "authorization")) != Presented::Nothing {
-            parts.headers.remove(place.header());
-        }
     }
     forwarded(&mut parts.headers, peer);
     for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
@@ -77,19 +84,19 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
     Ok(())
 }
 
-/// The canonical path in origin form: what was decided on is what goes on.
-fn pin_path(parts: &mut http::request::Parts) -> Result<(), Reason> {
+/// The canonical path in origin form: what was decided on is what goes on, with what is left of the query.
+fn pin_target(parts: &mut http::request::Parts, left: Option<Option<String>>) -> Result<(), Reason> {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let (path, query) = split_target(target.as_bytes());
-    if memchr::memchr(b'%', path).is_none() && parts.uri.authority().is_none() {
+    if memchr::memchr(b'%', path).is_none() && parts.uri.authority().is_none() && left.is_none() {
         // Only escapes have more than one form.
         return Ok(());
     }
     let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
-    if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() {
+    if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() && left.is_none() {
         return Ok(());
     }
-    let query = query.map(|query| String::from_utf8_lossy(query));
+    let query = left.unwrap_or_else(|| query.map(|query| String::from_utf8_lossy(query).into_owned()));
     let text = match query {
         Some(query) => format!("{}?{query}", normal.canonical()),
         None => normal.canonical().to_owned(),

@@ -26,7 +26,7 @@ use crate::config::settings::Upstream;
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Outcome, Reason};
-use crate::request::{Body, RawRequest};
+use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use forward::Peer;
 use upstream::{Lease, Pool};
@@ -130,10 +130,10 @@ impl Connection {
             Err(reason) => return Err((reason.into(), gate.refuse(Door::Proxy, reason).id)),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = (target.as_bytes(), host.as_deref());
+        let head = (target.as_bytes(), host.as_deref(), Link { websocket, ..Link::default() });
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, Body::Unread);
+            let verdict = self.ask(guard.as_deref(), &parts, head, Body::Unread).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
                 self.finish(guard.as_deref(), &verdict, &mut parts)?;
                 return Ok(Passed { parts, body: Either::Left(body), websocket });
@@ -144,20 +144,20 @@ impl Connection {
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, shown);
+        let verdict = self.ask(snapshot.as_deref(), &parts, head, shown).await;
         self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket })
     }
 
-    fn ask<'s>(
+    async fn ask<'s>(
         &self,
         snapshot: Option<&'s Snapshot>,
         parts: &http::request::Parts,
-        (target, host): (&[u8], Option<&[u8]>),
+        (target, host, link): (&[u8], Option<&[u8]>, Link<'_>),
         body: Body<'_>,
     ) -> Verdict<'s> {
-        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers };
-        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, ""))
+        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
+        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
 
     /// Makes the head ready to be forwarded, or gives the denial.
@@ -168,7 +168,7 @@ impl Connection {
                 Err(reason) => reason.into(),
             },
             (Outcome::Deny(denial), _) => denial.clone(),
-            (Outcome::Inspect { .. } | Outcome::Allow(_), _) => Reason::PartialBody.into(),
+            (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), _) => Reason::PartialBody.into(),
         };
         Err((denial, verdict.id))
     }

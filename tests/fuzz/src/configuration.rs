@@ -2,6 +2,7 @@
 
 use scopegate::config::{Input, load};
 use scopegate::credential::digest::TagKey;
+use scopegate::keys::Registry;
 use scopegate::policy::Access;
 
 const SECRET: &str = "s3cr3t-of-the-environment";
@@ -18,7 +19,7 @@ pub fn hold(data: &[u8]) {
         _ => Some(SECRET.to_owned()),
     };
     let input = Input::Text { name: "fuzz.yaml", text: text.to_owned() };
-    match load(&input, &environment, &TagKey::new([7; 32])) {
+    match load(&input, &environment, &TagKey::new([7; 32]), &Registry::offline()) {
         Ok(loaded) => {
             assert!(!matches!(loaded.policy.default.access, Access::Public));
             assert_eq!(loaded.sources.tokens(), 1);

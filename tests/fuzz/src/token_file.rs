@@ -15,6 +15,7 @@ pub fn hold(data: &[u8]) {
     let mut roles = Roles::default();
     let universe = Universe::default();
     let context = Context { key: TagKey::new([7; 32]), universe: &universe, roles: &mut roles, strict_modes: false, max_size: 1 << 20 };
+    let tag = |token: &str| TagKey::new([7; 32]).of_token(token);
     let value = serde_json::from_slice::<Value>(data);
     match parse(data, context, Faults::of(Path::new("tokens.json"))) {
         Ok(roster) => {
@@ -22,10 +23,11 @@ pub fn hold(data: &[u8]) {
             for entry in value.get("tokens").unwrap_or(&value).as_array().expect("and a list") {
                 let windowed = ["disabled", "not_before", "expires_at"].iter().any(|key| entry.get(key).is_some_and(|value| !value.is_null()));
                 let (Some(token), false) = (entry.get("token").and_then(Value::as_str), windowed) else { continue };
-                let found = roster.find(token, 1_700_000_000).map(|owner| owner.id.to_string()).map_err(|(cause, _)| cause);
+                let found = roster.find(token, tag(token), 1_700_000_000).map(|owner| owner.id.to_string()).map_err(|(cause, _)| cause);
+                let longer = format!("{token}x");
                 let id = entry.get("id").or_else(|| entry.get("name")).and_then(Value::as_str).unwrap_or_default();
                 assert_eq!(found.as_deref(), Ok(id));
-                assert!(roster.find(&format!("{token}x"), 0).is_err());
+                assert!(roster.find(&longer, tag(&longer), 0).is_err());
             }
         }
         Err(faults) => {

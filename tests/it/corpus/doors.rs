@@ -102,6 +102,7 @@ impl<'a> Doors<'a> {
             body: bytes(case.body.as_deref().unwrap_or_default()),
             raw,
             extensions: Vec::new(),
+            source: None,
         };
         let response = asked.clone().ask(&mut self.checks).await;
         same("status", &grpc::status(&response), &expect.status)?;

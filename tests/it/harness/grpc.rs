@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use scopegate::proto::attribute_context::{HttpRequest, Request};
+use scopegate::proto::attribute_context::{HttpRequest, Peer, Request};
 use scopegate::proto::authorization_client::AuthorizationClient;
 use scopegate::proto::check_response::HttpResponse;
 use scopegate::proto::{AttributeContext, CheckRequest, CheckResponse, Entry, HeaderMap, HeaderValue, HeaderValueOption, value::Kind};
@@ -26,6 +26,8 @@ pub struct Asked {
     /// `encode_raw_headers: true`.
     pub raw: bool,
     pub extensions: Vec<(&'static str, &'static str)>,
+    /// Who the proxy says the client's certificate names.
+    pub source: Option<Peer>,
 }
 
 impl Asked {
@@ -50,7 +52,7 @@ impl Asked {
         }
         let entry = |(key, value): (&'static str, &'static str)| Entry { key: key.into(), value: value.into() };
         let context_extensions = self.extensions.into_iter().map(entry).collect();
-        let attributes = AttributeContext { request: Some(Request { http: Some(http) }), context_extensions };
+        let attributes = AttributeContext { request: Some(Request { http: Some(http) }), source: self.source, context_extensions };
         CheckRequest { attributes: Some(attributes) }
     }
 

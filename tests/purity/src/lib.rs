@@ -5,6 +5,8 @@
 pub mod credential;
 #[path = "../../../src/identity.rs"]
 pub mod identity;
+#[path = "../../../src/jose/mod.rs"]
+pub mod jose;
 #[path = "../../../src/policy/mod.rs"]
 pub mod policy;
 #[path = "../../../src/principal/mod.rs"]

@@ -1,0 +1,248 @@
+//! A signed token into what it proves: the shape that a source takes, the signature, and the rules for its claims (RFC 7519, 8725, 9068).
+//! Takes nothing on the word of the token: algorithms, keys, issuer and audience come from the configuration.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::Cause;
+use super::world::Keys;
+use crate::jose::{Algorithm, Claims, Jws, KeySet, Refusal};
+
+/// The longest leeway that a source may have, in seconds.
+pub const MAX_LEEWAY: i64 = 300;
+/// Firebase: "a non-empty string", of no more than 128 characters in its own SDK.
+const MAX_FIREBASE_SUB: usize = 128;
+/// The subject of every token of Backstage's shared-secret scheme.
+pub const BACKSTAGE_SUB: &str = "backstage-server";
+
+/// What a source takes for a proof, and the keys that it is checked with.
+#[derive(Debug)]
+pub struct Jwt {
+    pub keys: Arc<dyn Keys>,
+    pub rules: Rules,
+}
+
+/// What a token must be beside being signed.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub algorithms: Box<[Algorithm]>,
+    /// The header's `typ`, where only one will do; else none, `JWT` or that of RFC 9068.
+    pub typ: Option<Box<str>>,
+    pub issuer: Option<Box<str>>,
+    pub audiences: Box<[Box<str>]>,
+    /// Seconds by which clocks may differ.
+    pub leeway: i64,
+    /// Seconds between `iat`, or else now, and `exp`.
+    pub max_lifetime: Option<i64>,
+    pub preset: Preset,
+}
+
+/// Rules that a family of tokens adds to those of a JWT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preset {
+    Plain,
+    /// A Firebase ID token; the emulator signs none of its own.
+    Firebase {
+        unsigned: bool,
+    },
+    /// Backstage's shared-secret scheme.
+    BackstageServer,
+    /// A token of this Backstage plugin for ours.
+    BackstagePlugin {
+        subject: Box<str>,
+    },
+    /// Backstage's `externalAccess` of type `jwks`.
+    BackstageExternal,
+}
+
+/// A token taken apart once, for every source that may want it.
+pub struct Parsed<'a> {
+    pub jws: Jws<'a>,
+    pub claims: Claims,
+}
+
+impl<'a> Parsed<'a> {
+    /// `None` for whatever is not a compact JWS with a claims set.
+    pub fn read(token: &'a str) -> Option<Self> {
+        let jws = Jws::parse(token).ok()?;
+        let claims = Claims::parse(jws.payload()).ok()?;
+        Some(Self { jws, claims })
+    }
+}
+
+/// A proof: until when, under which keys.
+#[derive(Debug)]
+pub struct Proof {
+    pub until: i64,
+    pub keys: Option<Arc<KeySet>>,
+    /// Which of the keys it was.
+    pub key: usize,
+    pub bound: Option<[u8; 32]>,
+}
+
+/// Why a token proves nothing to a source.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Meant for another source.
+    NotOurs,
+    /// A newer key set may know better.
+    UnknownKey,
+    /// There is no key set to ask.
+    NoKeys,
+    Because(Cause),
+}
+
+impl Jwt {
+    /// Proves a token at `now`. The claims count only once this has said yes.
+    pub fn prove(&self, parsed: &Parsed<'_>, now: i64) -> Result<Proof, Failed> {
+        if !self.rules.is_ours(parsed) {
+            return Err(Failed::NotOurs);
+        }
+        let (keys, key) = if parsed.jws.header.unsigned { (None, 0) } else { self.signed(parsed, now)? };
+        let until = self.rules.check(parsed, now).map_err(Failed::Because)?;
+        let bound = bound(&parsed.claims).map_err(Failed::Because)?;
+        Ok(Proof { until, keys, key, bound })
+    }
+
+    fn signed(&self, parsed: &Parsed<'_>, now: i64) -> Result<(Option<Arc<KeySet>>, usize), Failed> {
+        let keys = self.keys.current(now).ok_or(Failed::NoKeys)?;
+        if matches!(self.rules.preset, Preset::Firebase { .. } | Preset::BackstagePlugin { .. }) && parsed.jws.header.kid.is_none() {
+            return Err(Failed::Because(Cause::Claims));
+        }
+        match keys.verify(&parsed.jws, &self.rules.algorithms) {
+            Ok(key) => Ok((Some(keys), key)),
+            Err(Refusal::UnknownKey) => Err(Failed::UnknownKey),
+            Err(Refusal::Algorithm | Refusal::AmbiguousKey | Refusal::Signature) => Err(Failed::Because(Cause::Signature)),
+        }
+    }
+}
+
+impl Rules {
+    /// Whether the token's shape says that it is meant for this source.
+    fn is_ours(&self, Parsed { jws, claims }: &Parsed<'_>) -> bool {
+        let signed = match jws.header.alg {
+            Some(algorithm) => self.algorithms.contains(&algorithm),
+            None => jws.header.unsigned && self.preset == Preset::Firebase { unsigned: true },
+        };
+        let subject = claims.text("sub").unwrap_or_default();
+        let shape = match &self.preset {
+            // RFC 8725 §3.12: one issuer's kinds of token must not pass for each other, not even under the same secret.
+            Preset::Plain => !(subject == BACKSTAGE_SUB && jws.header.alg.is_some_and(Algorithm::is_hmac)),
+            Preset::Firebase { .. } | Preset::BackstageExternal => true,
+            Preset::BackstageServer => subject == BACKSTAGE_SUB && claims.get("aud").is_none(),
+            Preset::BackstagePlugin { subject: plugin } => subject == &**plugin,
+        };
+        signed
+            && shape
+            && self.takes_type(jws.header.typ.as_deref())
+            && self.issuer.as_deref().is_none_or(|issuer| claims.text("iss") == Some(issuer))
+    }
+
+    /// RFC 7515 §4.1.9: media types have no case, and `application/` may be left out. RFC 8725 §3.11: no other kind of JWT passes.
+    fn takes_type(&self, said: Option<&str>) -> bool {
+        let said = said.map(short_type);
+        match (&self.typ, said) {
+            (Some(only), Some(said)) => short_type(only) == said,
+            (Some(_), None) => false,
+            (None, None) => true,
+            (None, Some(said)) => said == "jwt" || said == "at+jwt",
+        }
+    }
+
+    /// The claims of a token whose signature holds; gives the second from which it is refused.
+    pub fn check(&self, Parsed { jws, claims }: &Parsed<'_>, now: i64) -> Result<i64, Cause> {
+        let date = |name: &str| claims.date(name).map_err(|_| Cause::Claims);
+        let (expires, issued, not_before) = (date("exp")?.ok_or(Cause::Claims)?, date("iat")?, date("nbf")?);
+        let until = expires.saturating_add(self.leeway);
+        if now >= until {
+            return Err(Cause::Expired);
+        }
+        if [issued, not_before].into_iter().flatten().any(|start| start > now.saturating_add(self.leeway)) {
+            return Err(Cause::NotYetValid);
+        }
+        self.check_lifetime(expires, issued, now)?;
+        if self.issuer.as_deref().is_some_and(|issuer| claims.text("iss") != Some(issuer)) {
+            return Err(Cause::Issuer);
+        }
+        self.check_audience(claims)?;
+        if short_type(jws.header.typ.as_deref().unwrap_or_default()) == "at+jwt" {
+            // RFC 9068 §2.2.
+            let texts = ["iss", "sub", "client_id", "jti"].iter().all(|name| claims.text(name).is_some_and(|text| !text.is_empty()));
+            if !texts || issued.is_none() || claims.get("aud").is_none() {
+                return Err(Cause::Claims);
+            }
+        } else if self.typ.is_none() && self.preset == Preset::Plain && ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.get(name).is_some()) {
+            // An OpenID Connect ID token says who logged in, and is no access token (RFC 8725 §3.12).
+            return Err(Cause::Typ);
+        }
+        self.check_preset(claims, issued, now)?;
+        Ok(until)
+    }
+
+    fn check_lifetime(&self, expires: i64, issued: Option<i64>, now: i64) -> Result<(), Cause> {
+        // Backstage's tokens have no `iat`; what one says of itself there is not believed.
+        let start = issued.filter(|_| self.preset != Preset::BackstageServer).unwrap_or(now);
+        let grace = if self.preset == Preset::BackstageServer { 60 } else { self.leeway };
+        match self.max_lifetime {
+            Some(most) if expires.saturating_sub(start) > most.saturating_add(grace) => Err(Cause::Lifetime),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// RFC 7519 §4.1.3: a token that names audiences is refused by everyone whom it does not name.
+    fn check_audience(&self, claims: &Claims) -> Result<(), Cause> {
+        let ours = |said: &str| self.audiences.iter().any(|audience| **audience == *said);
+        match claims.get("aud") {
+            None if self.audiences.is_empty() => Ok(()),
+            None => Err(Cause::Audience),
+            Some(Value::String(said)) if ours(said) => Ok(()),
+            Some(Value::Array(list)) if !matches!(self.preset, Preset::Firebase { .. }) => {
+                let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+                if texts.ok_or(Cause::Claims)?.into_iter().any(ours) { Ok(()) } else { Err(Cause::Audience) }
+            }
+            Some(_) => Err(Cause::Audience),
+        }
+    }
+
+    fn check_preset(&self, claims: &Claims, issued: Option<i64>, now: i64) -> Result<(), Cause> {
+        match &self.preset {
+            Preset::Plain | Preset::BackstageServer | Preset::BackstageExternal => Ok(()),
+            Preset::BackstagePlugin { .. } => issued.map(drop).ok_or(Cause::Claims),
+            Preset::Firebase { .. } => {
+                let signed_in = claims.date("auth_time").ok().flatten().ok_or(Cause::Claims)?;
+                let subject = claims.text("sub").unwrap_or_default();
+                if issued.is_none() || subject.is_empty() || subject.chars().count() > MAX_FIREBASE_SUB {
+                    return Err(Cause::Claims);
+                }
+                if signed_in > now.saturating_add(self.leeway) { Err(Cause::NotYetValid) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// Lower case, without `application/`.
+fn short_type(typ: &str) -> String {
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
+}
+
+/// RFC 7800: a token that is bound to a key is no bearer token. Only a certificate's thumbprint (RFC 8705 §3.1) can be checked here.
+pub fn bound(claims: &Claims) -> Result<Option<[u8; 32]>, Cause> {
+    let members = match claims.get("cnf") {
+        None => return Ok(None),
+        Some(Value::Object(members)) => members,
+        Some(_) => return Err(Cause::Bound),
+    };
+    let only = members.get("x5t#S256").filter(|_| members.len() == 1).and_then(Value::as_str);
+    let thumbprint = only.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    thumbprint.map(Some).ok_or(Cause::Bound)
+}
+
+impl std::fmt::Debug for Parsed<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Parsed(…)")
+    }
+}
