@@ -47,7 +47,7 @@ impl Explain {
             Some(path) => Some(std::fs::read(path).map_err(|error| format!("the body cannot be read: {error}"))?),
         };
         let headers = headers.as_slice();
-        let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
+        let link = Link { websocket: opens_websocket(self.method.as_bytes(), &headers, true).unwrap_or(false), ..Link::default() };
         let raw =
             RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
         let question =

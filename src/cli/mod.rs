@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod explain;
 mod healthcheck;
+mod import;
 mod init;
 mod serve;
 mod token;
@@ -46,6 +47,9 @@ enum Command {
         after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
     )]
     Explain(explain::Explain),
+    /// Make a scopegate.yaml of what there is already
+    #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
+    Import(import::Import),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
@@ -76,6 +80,7 @@ impl Cli {
                 println!("{:#}", shape::schema());
                 Ok(true)
             }
+            Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };
@@ -109,10 +114,14 @@ impl Config {
 
     /// Reads and compiles it, for commands that ask and do not serve.
     fn load(&self) -> Result<Result<Loaded, Faults>, String> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
-        Ok(load(&self.input()?, &environment, &TagKey::new(random), &Registry::offline()))
+        loaded(&self.input()?)
     }
+}
+
+fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(load(input, &environment, &TagKey::new(random), &Registry::offline()))
 }
 
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.

@@ -367,7 +367,8 @@ const NOT_IDENTITY: [&str; 12] = [
     "cookie",
 ];
 
-pub fn identity(tree: &Node, faults: &mut Faults) -> Identity {
+/// `claims` is whether some source has tokens with claims of their own.
+pub fn identity(tree: &Node, claims: bool, faults: &mut Faults) -> Identity {
     let mut headers: Vec<(Box<str>, Template)> = Vec::new();
     let said = tree.get("forward").and_then(|forward| forward.get("headers"));
     for (key, value) in said.map(Node::entries).unwrap_or_default() {
@@ -387,14 +388,14 @@ pub fn identity(tree: &Node, faults: &mut Faults) -> Identity {
         if headers.iter().any(|(known, _)| **known == *name) {
             faults.at_place(key.place, format!("`forward.headers` has `{name}` twice; header names have no case"));
         }
-        if let Some(template) = template(value, &name, faults) {
+        if let Some(template) = template(value, &name, claims, faults) {
             headers.push((name.into_boxed_str(), template));
         }
     }
     Identity::new(headers)
 }
 
-fn template(node: &Node, header: &str, faults: &mut Faults) -> Option<Template> {
+fn template(node: &Node, header: &str, claims: bool, faults: &mut Faults) -> Option<Template> {
     let mut rest = node.text()?;
     let mut parts = Vec::new();
     if rest.is_empty() || !rest.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -406,11 +407,12 @@ fn template(node: &Node, header: &str, faults: &mut Faults) -> Option<Template> 
     }
     while let Some((before, from)) = rest.split_once("{{") {
         let claim = from.split_once("}}").and_then(|(inside, after)| Some((Claim::parse(inside.trim().strip_prefix("auth.")?)?, after)));
+        let claim = claim.filter(|(claim, _)| claims || !matches!(claim, Claim::Path(path) if **path != *"sub"));
         let Some((claim, after)) = claim else {
             faults.at(
                 node,
                 format!(
-                    "`forward.headers.{header}` is {}; known are `{{{{auth.id}}}}`, `sub`, `credential`, `scopes`, `tenant`, `role`, `roles`",
+                    "`forward.headers.{header}` is {}; known are `{{{{auth.id}}}}`, `sub`, `credential`, `scopes`, `tenant`, `role`, `roles`, and the claims of signed tokens where some source takes them",
                     node.quoted()
                 ),
             );

@@ -84,7 +84,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let (plans, mut files) = credentials::plan(&tree, &base, env, (&mut warnings, &mut faults));
     let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let policy = compile::policy(&tree, &names, &roles, &mut faults);
-    let identity = compile::identity(&tree, &mut faults);
+    let identity = compile::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
     if let Input::File(path) = input {
         files.push(path.clone());
     }

@@ -132,8 +132,6 @@ reasons! {
     EmptyPath "empty_path" 400 "invalid_request" "Malformed or ambiguous path";
     InvalidQuery "invalid_query" 400 "invalid_request" "Malformed query";
     AmbiguousHost "ambiguous_host" 400 "invalid_request" "Malformed or ambiguous host";
-    /// RFC 6455 §4.2.1.
-    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     InvalidMethod "invalid_method" 400 "invalid_request" "Malformed method";
     /// RFC 9110 §9.3.6: a tunnel has no path to decide on.
     Connect "connect" 405 "method_not_allowed" "CONNECT is not supported";
@@ -149,6 +147,8 @@ reasons! {
     Forwarded "invalid_forwarded" 400 "invalid_request" "Missing or ambiguous forwarded request";
     /// HTTP/1.1 framing that two readers could read in two ways (RFC 9112 §6.3).
     Framing "ambiguous_framing" 400 "invalid_request" "Malformed or ambiguous message framing";
+    /// RFC 6455 §4.2.1: a WebSocket upgrade without its one key, of another version or with a body.
+    Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";

@@ -53,8 +53,6 @@ pub struct Signed {
 pub struct Introspected {
     pub issuer: Option<Box<str>>,
     pub audiences: Box<[Box<str>]>,
-    /// Seconds for which an answer counts.
-    pub cache: i64,
     pub grant: Grant,
 }
 
@@ -148,6 +146,8 @@ impl Sources {
                 match self.ask((source, proof), at, &trial, asked) {
                     Said::Caller(caller) => return Proof::Caller(caller),
                     Said::No(Cause::Unknown, _) => {}
+                    // Another source's token, most likely: what its own source says of it is told, if one does.
+                    Said::No(Cause::Issuer | Cause::Typ, _) if !matches!(refused, Proof::Refused { cause: Cause::Unknown, .. }) => {}
                     Said::No(cause, id) => refused = Proof::Refused { cause, id },
                     Said::Unreachable => unreachable = true,
                     Said::Waits(wait) => waits = waits.or(Some(wait)),
@@ -174,10 +174,7 @@ impl Sources {
                 Some(proved) => trial.bound(proved, caller),
                 None => self.verify(signed, at, trial, asked, caller),
             },
-            Means::Introspected(introspected) => match trial.remembered(&*self.memory).filter(|proved| proved.at == at && asked.now < proved.until) {
-                Some(proved) => trial.bound(proved, caller),
-                None => self.introspect(introspected, at, trial, asked, caller),
-            },
+            Means::Introspected(introspected) => self.introspect(introspected, at, trial, asked, caller),
         }
     }
 
@@ -198,7 +195,7 @@ impl Sources {
         let waited = asked.settled.iter().any(|(settled, _)| *settled == at);
         let proof = match signed.jwt.prove(parsed, asked.now) {
             Ok(proof) => proof,
-            Err(Failed::NotOurs) => return Said::No(Cause::Unknown, None),
+            Err(Failed::NotOurs(cause)) => return Said::No(cause, None),
             Err(Failed::UnknownKey | Failed::NoKeys) if !waited => return Said::Waits(Wait { at, token: None }),
             Err(Failed::UnknownKey) => return Said::No(Cause::UnknownKey, None),
             Err(Failed::NoKeys) => return Said::Unreachable,
@@ -241,10 +238,8 @@ impl Sources {
             Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
         });
         match proved {
-            Ok(proved) => {
-                self.memory.keep(trial.tag, &proved);
-                trial.bound(proved, caller)
-            }
+            // Who asked the issuer remembers its answer, and for how long it counts.
+            Ok(proved) => trial.bound(proved, caller),
             Err(cause) => Said::No(cause, None),
         }
     }
@@ -352,7 +347,7 @@ impl Introspected {
                 return Err(Cause::Audience);
             }
         }
-        Ok((expires.min(now.saturating_add(self.cache)), bound(claims)?))
+        Ok((expires, bound(claims)?))
     }
 }
 

@@ -120,7 +120,7 @@ async fn explained(State(admin): State<Admin>, body: axum::body::Bytes) -> Respo
         Values::One(host) => str::from_utf8(host).ok(),
         Values::None | Values::Many => None,
     });
-    let link = Link { websocket: opens_websocket(&headers).unwrap_or(false), ..Link::default() };
+    let link = Link { websocket: opens_websocket(ask.method.as_bytes(), &headers, true).unwrap_or(false), ..Link::default() };
     let raw = RawRequest { method: ask.method.as_bytes(), target: ask.path.as_bytes(), host: host.map(str::as_bytes), headers: &headers, link };
     let body = ask.body.as_ref().map_or(Body::Unread, |body| Body::Whole(body.as_bytes()));
     let question = Question { body, extra_scopes: "", now: unix_now(), settled: &[] };

@@ -138,7 +138,7 @@ pub async fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
         Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
     };
     let headers = CheckHeaders(http);
-    let link = match link(attributes, &headers) {
+    let link = match link(attributes, http, &headers) {
         Ok(link) => link,
         Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
     };
@@ -151,12 +151,13 @@ pub async fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
 }
 
 /// Who Envoy says the client's certificate names, over its own connection to the gate; a client's header cannot say it.
-fn link<'a>(attributes: Option<&'a AttributeContext>, headers: &CheckHeaders<'a>) -> Result<Link<'a>, Reason> {
+fn link<'a>(attributes: Option<&'a AttributeContext>, http: &HttpRequest, headers: &CheckHeaders<'a>) -> Result<Link<'a>, Reason> {
     let source = attributes.and_then(|attributes| attributes.source.as_ref());
     let principal = source.map(|source| &source.principal).filter(|principal| !principal.is_empty());
     let principal = principal.map(|principal| str::from_utf8(principal)).transpose().map_err(|_| Reason::AmbiguousHeader)?;
     let certificate = source.map(|source| &*source.certificate).filter(|certificate| !certificate.is_empty());
-    Ok(Link { websocket: opens_websocket(headers)?, principal, certificate })
+    let keyless = !http.protocol.is_empty() && !http.protocol.starts_with(b"HTTP/1");
+    Ok(Link { websocket: opens_websocket(&http.method, headers, keyless)?, principal, certificate })
 }
 
 /// `scopegate.scopes` of the route's `context_extensions`.

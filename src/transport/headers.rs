@@ -22,16 +22,20 @@ pub fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Whether a request opens a WebSocket; a malformed handshake is refused (RFC 6455 §4.2.1).
-pub fn opens_websocket(headers: &impl Headers) -> Result<bool, Reason> {
-    match headers.get("upgrade") {
-        Values::None => return Ok(false),
-        Values::One(value) if !lists(value, b"websocket") => return Ok(false),
-        Values::One(_) => {}
-        Values::Many => return Err(Reason::Handshake),
+/// Whether a GET opens a WebSocket, as a proxy in front tells of it. A malformed handshake is refused (RFC 6455 §4.2.1); over HTTP/2 it
+/// has no key (RFC 8441 §5), and the proxy makes an HTTP/1.1 upgrade of it.
+pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> Result<bool, Reason> {
+    let named = |name, token| match headers.get(name) {
+        Values::None => Ok(false),
+        Values::One(value) => Ok(lists(value, token)),
+        Values::Many => Err(Reason::Handshake),
+    };
+    if method != b"GET" || !named("upgrade", b"websocket")? || !named("connection", b"upgrade")? {
+        return Ok(false);
     }
     match headers.get("sec-websocket-key") {
         Values::One(key) if !key.is_empty() => Ok(true),
+        Values::None if keyless => Ok(true),
         Values::One(_) | Values::None | Values::Many => Err(Reason::Handshake),
     }
 }

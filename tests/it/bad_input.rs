@@ -315,7 +315,7 @@ listen:
 drain_timeout: soon
 store: sqlite:x.db
 credentials:
-  tokens: {kind: static, file: tokens.json, from: [query:token]}
+  tokens: {kind: static, file: tokens.json, from: ['query:a b']}
 routes:
   GET /orders: orders read
   POST /orders: {scope: orders:write}
@@ -331,8 +331,7 @@ forward: {headers: {x-me: '${NOPE}'}}
         "key `routes.POST /orders.scope` is unknown; did you mean `scopes`? (scopegate.yaml:10:18)",
         "`upstream` `https://app:3000` has a scheme that is not yet available in this version; it is `http://host:port` (scopegate.yaml:1:11)",
         "`listen.admin` is `nowhere`; it is `host:port`, `unix:/path` or `off` (scopegate.yaml:3:10)",
-        "credential `tokens`: place `query:token` is not yet available in this version; it is `bearer` or `header:NAME` (scopegate.yaml:7:52)",
-        "credential `tokens` is read from nowhere; `from` is `bearer` or `header:NAME` (scopegate.yaml:7:51)",
+        "credential `tokens` place `query:a b` is unknown; it is `bearer`, `header:NAME`, `cookie:NAME` or `query:NAME` (scopegate.yaml:7:52)",
         "route `GET /orders`: `orders read` is none of `public`, `authenticated`, `deny` and no scope `resource:action` (scopegate.yaml:9:16)",
         "route `POST /orders` needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true` (scopegate.yaml:10:17)",
         "route `/{y}/b` and route `/a/{x}` match the same requests and neither is more specific; make one of them more specific (scopegate.yaml:12:3)",

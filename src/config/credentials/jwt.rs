@@ -147,11 +147,11 @@ fn keys(desk: &mut Desk<'_>, algorithms: &[Algorithm]) -> Option<Keying> {
         }
         _ => {
             let bytes = shared(desk, node, key)?;
-            if let Some(algorithm) = algorithms.iter().find(|algorithm| bytes.len() < algorithm.min_secret()) {
+            if let Some(algorithm) = algorithms.iter().find(|algorithm| bytes.len() < algorithm.min_hmac()) {
                 let message = format!(
                     "has a secret that is too short for {}; it is at least {} bytes (RFC 7518 §3.2)",
                     algorithm.as_str(),
-                    algorithm.min_secret()
+                    algorithm.min_hmac()
                 );
                 desk.fault(Some(node), &message);
                 return None;

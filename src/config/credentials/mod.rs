@@ -39,6 +39,13 @@ pub struct Plan {
     means: Vec<Way>,
 }
 
+impl Plan {
+    /// Whether its callers come with claims of their own.
+    pub fn has_claims(&self) -> bool {
+        self.means.iter().any(|way| matches!(way, Way::Signed { .. } | Way::Introspection { .. }))
+    }
+}
+
 /// One way to prove a credential, before scopes and roles have their numbers.
 enum Way {
     File { path: PathBuf, max_size: usize },

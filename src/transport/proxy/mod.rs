@@ -132,10 +132,10 @@ impl Connection {
             Err(reason) => return Err((reason.into(), gate.refuse(Door::Proxy, reason).id)),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = (target.as_bytes(), host.as_deref(), Link { websocket, ..Link::default() });
+        let head = (target.as_bytes(), host.as_deref());
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, Body::Unread).await;
+            let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
                 self.finish(guard.as_deref(), &verdict, &mut parts)?;
                 return Ok(Passed { parts, body: Either::Left(body), websocket });
@@ -146,7 +146,7 @@ impl Connection {
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, shown).await;
+        let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
         self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket })
     }
@@ -155,9 +155,10 @@ impl Connection {
         &self,
         snapshot: Option<&'s Snapshot>,
         parts: &http::request::Parts,
-        (target, host, link): (&[u8], Option<&[u8]>, Link<'_>),
-        body: Body<'_>,
+        (target, host): (&[u8], Option<&[u8]>),
+        (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
+        let link = Link { websocket, ..Link::default() };
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }

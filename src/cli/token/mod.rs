@@ -1,5 +1,9 @@
-//! `scopegate token`: makes, rotates and hashes the tokens of a token file.
+//! `scopegate token`: makes, rotates and hashes the tokens of a token file; looks into, checks and mints signed ones.
 //! A file is replaced whole or not at all; a token is printed once and only its digest is kept.
+
+mod inspect;
+mod mint;
+mod verify;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -9,9 +13,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::config::quantity;
 use crate::credential::digest::sha256;
+use crate::gate::unix_now;
+use crate::principal::backstage::{GOOD_SECRET, decode_secret};
 use crate::scope::Scope;
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +32,19 @@ pub enum Token {
     /// Print the SHA-256 digest of the token on standard input, for `token_sha256`
     #[command(after_help = "Example:\n  openssl rand -hex 32 | tee token | scopegate token hash")]
     Hash,
+    /// Show header and claims of the JWT on standard input, unverified
+    #[command(after_help = "Example:\n  pbpaste | scopegate token inspect")]
+    Inspect,
+    /// Check the signature and the claims of the JWT on standard input; exit status 1 and the reason where they do not hold
+    #[command(
+        after_help = "Examples:\n  scopegate token verify --jwks keys.json --alg RS256 --issuer https://issuer.example.com < token\n  scopegate token verify --pem key.pem --alg ES256 --no-claims < token"
+    )]
+    Verify(verify::Verify),
+    /// Mint a JWT under a shared secret: a Backstage service token, or claims of your own
+    #[command(
+        after_help = "Examples:\n  scopegate token mint --secret-base64-file backend.secret\n  scopegate token mint --secret-file jwt.secret --claim sub=user-123 --claim role=admin --claim level:=3 --ttl 24h\n\nThe latter is what Backflow's `npm run generate-jwt` makes."
+    )]
+    Mint(mint::Mint),
 }
 
 #[derive(Debug, Args)]
@@ -59,10 +79,12 @@ impl Token {
         match self {
             Self::New(new) => println!("{}", add(&new.file, &new.id, &new.scopes, new.expires.as_deref())?),
             Self::Rotate(rotate) => println!("{}", rotate.run()?),
+            Self::Inspect => println!("{:#}", inspect::inspect(&standard_input()?, unix_now())?),
+            Self::Verify(verify) => return verify.run(),
+            Self::Mint(mint) => println!("{}", *mint.run()?),
             Self::Hash => {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input cannot be read: {error}"))?;
-                let token = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+                let text = standard_input()?;
+                let token = without_line_end(&text);
                 if let Some(fault) = crate::config::tokens::token_fault(token) {
                     return Err(format!("standard input {fault}"));
                 }
@@ -122,6 +144,56 @@ impl Rotate {
         write(&self.file, &document)?;
         Ok(token)
     }
+}
+
+fn standard_input() -> Result<Zeroizing<String>, String> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input cannot be read: {error}"))?;
+    Ok(text)
+}
+
+/// What a file holds; `-` is standard input.
+fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes)
+    } else {
+        fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map(|_| bytes).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+/// A text without the line end that an editor leaves.
+fn without_line_end(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
+}
+
+/// A secret as it stands in a file, less one line end.
+fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = contents(file)?;
+    let end = if bytes.ends_with(b"\r\n") { 2 } else { usize::from(bytes.ends_with(b"\n")) };
+    let length = bytes.len().saturating_sub(end);
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// A secret that a file has in base64, as Node reads it.
+fn secret_base64(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let text = secret(file)?;
+    let text = str::from_utf8(&text).map_err(|_| format!("{} is not base64; `openssl rand -base64 32` makes such a secret", file.display()))?;
+    // The character itself is part of a secret.
+    let (bytes, dangling) =
+        decode_secret(text).map_err(|_| format!("{} is not base64; `openssl rand -base64 32` makes such a secret", file.display()))?;
+    if bytes.is_empty() {
+        return Err(format!("{} is empty; `openssl rand -base64 32` makes a secret", file.display()));
+    }
+    if dangling {
+        eprintln!("warning: the last character of {} counts for nothing, as in Node", file.display());
+    }
+    if bytes.len() < GOOD_SECRET {
+        eprintln!("warning: {} holds a secret of {} bytes, which can be guessed; make one of 32 or more", file.display(), bytes.len());
+    }
+    Ok(bytes)
 }
 
 fn seconds(instant: Timestamp) -> String {

@@ -1,0 +1,103 @@
+//! A value of Backstage's configuration, with its variables and includes, into Scopegate's spelling.
+//! Refuses what only Backstage's loader could work out.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// What a value says.
+pub enum Said {
+    Text {
+        text: String,
+        /// Whether it names a variable, so that it is no secret by itself.
+        variable: bool,
+    },
+    /// `$file`: the text is in there.
+    File(PathBuf),
+}
+
+/// The fault never has the text, which may be a secret.
+pub fn said(value: &Value) -> Result<Said, &'static str> {
+    match value {
+        Value::String(text) => substituted(text),
+        Value::Object(object) => match object.iter().next() {
+            Some((key, Value::String(name))) if object.len() == 1 => match key.as_str() {
+                "$env" if is_variable(name) => Ok(Said::Text { text: format!("${{{name}}}"), variable: true }),
+                "$file" => Ok(Said::File(name.into())),
+                "$include" => Err("is an `$include` of another file, which is not followed; write it as `${NAME}` or as `$file`"),
+                _ => Err("is a mapping; it is a text"),
+            },
+            _ => Err("is a mapping; it is a text"),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err("is no text; quote it, or write it as `${NAME}`"),
+    }
+}
+
+/// `${NAME}` stays, and `$${…}` is Backstage's way to write `${…}` itself.
+fn substituted(text: &str) -> Result<Said, &'static str> {
+    let (mut out, mut rest) = (String::new(), text);
+    let (mut variable, mut literal) = (false, false);
+    while let Some((before, from)) = rest.split_once("${") {
+        let Some((name, after)) = from.split_once('}') else { break };
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(&format!("{before}${{{name}}}"));
+            literal = true;
+        } else if name.contains(":-") {
+            return Err("has a variable with a default, which is not known here; write `${NAME}` alone and set the variable");
+        } else if is_variable(name.trim()) {
+            out.push_str(&format!("{before}${{{}}}", name.trim()));
+            variable = true;
+        } else {
+            return Err("has a variable without a plain name; a name is letters, digits and `_`");
+        }
+        rest = after;
+    }
+    if variable && (literal || rest.contains("${")) {
+        return Err("has `${` both as a variable and as itself, which cannot be said here; put all of it into one variable");
+    }
+    out.push_str(rest);
+    Ok(Said::Text { text: out, variable })
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn variables_stay_and_escapes_are_undone() {
+        for (value, expected, is_variable) in [
+            (json!("${A}"), "${A}", true),
+            (json!("${ A }"), "${A}", true),
+            (json!("x-${A}-${B}"), "x-${A}-${B}", true),
+            (json!({"$env": "A"}), "${A}", true),
+            (json!("plain"), "plain", false),
+            (json!("$${A}"), "${A}", false),
+            (json!("cost$"), "cost$", false),
+            (json!("a${b"), "a${b", false),
+        ] {
+            let Ok(Said::Text { text, variable }) = said(&value) else { panic!("{value}") };
+            assert_eq!((text.as_str(), variable), (expected, is_variable), "{value}");
+        }
+        assert!(matches!(said(&json!({"$file": "a.txt"})), Ok(Said::File(path)) if path.as_os_str() == "a.txt"));
+        for value in [
+            json!("${A:-x}"),
+            json!("${}"),
+            json!("${A B}"),
+            json!("$${A}${B}"),
+            json!({"$include": "a.yaml#b"}),
+            json!({"a": "b"}),
+            json!(7),
+            json!(null),
+            json!({"$env": "A B"}),
+        ] {
+            assert!(said(&value).is_err(), "{value}");
+        }
+    }
+}
