@@ -60,7 +60,13 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = bind(&settings)?;
     let health = Health::default();
     let drain = CancellationToken::new();
-    let shared = Shared { gate: Arc::clone(&gate), settings: Arc::new(settings.clone()), health: health.clone(), drain: drain.clone() };
+    let shared = Shared {
+        gate: Arc::clone(&gate),
+        settings: Arc::new(settings.clone()),
+        health: health.clone(),
+        egress: Arc::default(),
+        drain: drain.clone(),
+    };
     let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
     let workers = Workers::start(&shared).map_err(broken)?;
     let (watch, files, development) = (Watch::default(), loaded.files.clone(), loaded.development);

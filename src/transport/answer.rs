@@ -1,7 +1,7 @@
 //! A denial into an HTTP response, the same at every door that speaks HTTP.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -10,6 +10,18 @@ use crate::telemetry::DecisionId;
 
 pub const REASON: HeaderName = HeaderName::from_static("x-scopegate-reason");
 pub const DECISION: HeaderName = HeaderName::from_static("x-scopegate-decision");
+
+/// A response of the gate's own that is no denial. 503 asks for another try (RFC 9110 §15.6.4).
+pub fn problem(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
 
 /// The response for a denial.
 pub fn denied(denial: &Denial, id: DecisionId) -> Response<Full<Bytes>> {

@@ -4,6 +4,7 @@
 pub mod frames;
 pub mod grpc;
 pub mod process;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod commands;
 mod corpus;
 mod doors;
+mod egress;
 mod fail_closed;
 mod framing;
 mod import;

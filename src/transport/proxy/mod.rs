@@ -4,12 +4,13 @@
 mod forward;
 mod outgoing;
 mod tunnel;
-mod upstream;
+pub(super) mod upstream;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -64,8 +65,7 @@ struct Passed {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        let telemetry = Arc::clone(&shared.gate.telemetry);
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, telemetry) }
+        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -100,10 +100,12 @@ impl Connection {
             Ok(passed) => passed,
             Err((denial, id)) => return answer::denied(&denial, id).map(Either::Right),
         };
+        let started = Instant::now();
         let answered = match passed.websocket {
             true => self.upgrade(passed.parts).await,
             false => self.send(Request::from_parts(passed.parts, passed.body)).await,
         };
+        gate.telemetry.metrics.upstream.observe(started.elapsed());
         match answered {
             Ok(response) => response,
             // Not a decision: the request was allowed, and the upstream did not answer.
