@@ -44,6 +44,9 @@ impl From<KeyFault> for Skip {
 
 type Members = Map<String, Value>;
 
+/// Twice as many as are registered (RFC 7517 §8.3).
+const MAX_OPERATIONS: usize = 16;
+
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 impl Jwk {
@@ -87,8 +90,8 @@ fn for_signatures(members: &Members) -> Result<(), Skip> {
         return Err(Skip::Other("a `use` other than `sig`"));
     }
     let Some(operations) = members.get("key_ops") else { return Ok(()) };
-    let form = KeyFault::Form("a `key_ops` that is no list of different names");
-    let Some(list) = operations.as_array() else { return Err(form.into()) };
+    let form = KeyFault::Form("a `key_ops` that is no short list of different names");
+    let Some(list) = operations.as_array().filter(|list| list.len() <= MAX_OPERATIONS) else { return Err(form.into()) };
     let doubled = |(index, name): (usize, &Value)| !name.is_string() || list.iter().skip(index + 1).any(|other| other == name);
     if list.iter().enumerate().any(doubled) {
         return Err(form.into());
@@ -120,4 +123,162 @@ fn text<'m>(members: &'m Members, name: &str) -> Result<Option<&'m str>, KeyFaul
 fn bytes(members: &Members, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let text = text(members, name)?.ok_or(KeyFault::Form("a key with a member missing"))?;
     URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new).map_err(|_| KeyFault::Form("a member that is not base64url without padding"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// One key of each type, as a document writes it.
+    fn examples() -> [Value; 4] {
+        [
+            json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0xff; 256]), "e": "AQAB"}),
+            // RFC 7515 §A.3.
+            json!({"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}),
+            // RFC 8037 §A.2.
+            json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+            json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 64])}),
+        ]
+    }
+
+    fn parse(key: &Value, origin: Origin) -> Result<Jwk, Skip> {
+        Jwk::parse(key.as_object().unwrap(), origin)
+    }
+
+    /// The key with other members; a null takes one away.
+    fn with(key: &Value, changes: &Value) -> Result<Jwk, Skip> {
+        let mut key = key.clone();
+        for (name, value) in changes.as_object().unwrap() {
+            if value.is_null() {
+                key.as_object_mut().unwrap().remove(name);
+            } else {
+                key[name] = value.clone();
+            }
+        }
+        parse(&key, Origin::Local)
+    }
+
+    fn is_fault(outcome: Result<Jwk, Skip>) -> bool {
+        matches!(outcome, Err(Skip::Fault(_)))
+    }
+
+    #[test]
+    fn each_type_of_key_is_read_with_what_is_said_of_it() {
+        let [rsa, ec, okp, oct] = examples();
+        for (key, alg) in [(&rsa, "PS512"), (&ec, "ES256"), (&okp, "EdDSA"), (&okp, "Ed25519"), (&oct, "HS384")] {
+            let jwk =
+                with(key, &json!({"alg": alg, "kid": "é", "use": "sig", "key_ops": ["sign", "verify"], "x5c": 1, "x5t": "", "ext": true})).unwrap();
+            assert_eq!((jwk.alg, jwk.kid.as_deref()), (Algorithm::parse(alg), Some("é")));
+            let bare = parse(key, Origin::Local).unwrap();
+            assert_eq!((bare.alg, bare.kid), (None, None));
+            assert!(bare.key.fits(Algorithm::parse(alg).unwrap()));
+        }
+    }
+
+    #[test]
+    fn keys_for_other_purposes_are_passed_over_in_silence() {
+        let other = |outcome| matches!(outcome, Err(Skip::Other(_)));
+        for key in &examples() {
+            for change in [
+                json!({"use": "enc"}),
+                json!({"use": ""}),
+                json!({"use": "SIG"}),
+                json!({"key_ops": []}),
+                json!({"key_ops": ["sign"]}),
+                json!({"key_ops": ["encrypt", "wrapKey"]}),
+                json!({"key_ops": ["Verify"]}),
+                json!({"alg": "RSA-OAEP-256"}),
+                json!({"alg": "ES512"}),
+                json!({"alg": "none"}),
+                json!({"alg": "rs256"}),
+                json!({"kty": "AKP"}),
+                json!({"kty": "rsa"}),
+            ] {
+                assert!(other(with(key, &change)), "{key} with {change}");
+            }
+        }
+        let [_, ec, okp, _] = examples();
+        for curve in ["P-521", "secp256k1", "p-256", "Ed25519", ""] {
+            assert!(other(with(&ec, &json!({"crv": curve}))), "{curve}");
+        }
+        for curve in ["X25519", "Ed448", "P-256", ""] {
+            assert!(other(with(&okp, &json!({"crv": curve}))), "{curve}");
+        }
+    }
+
+    #[test]
+    fn members_of_a_wrong_form_are_faults() {
+        for key in &examples() {
+            for change in [
+                json!({"kty": null}),
+                json!({"kty": 1}),
+                json!({"use": 1}),
+                json!({"use": ["sig"]}),
+                json!({"key_ops": "verify"}),
+                json!({"key_ops": {"verify": true}}),
+                json!({"key_ops": ["verify", 1]}),
+                json!({"key_ops": (0..16).map(|index| index.to_string()).chain(["verify".to_owned()]).collect::<Vec<_>>()}),
+                json!({"key_ops": ["verify", "verify"]}),
+                json!({"alg": 1}),
+                json!({"alg": ["RS256"]}),
+                json!({"kid": 1}),
+                json!({"kid": ["a"]}),
+                json!({"kid": "k".repeat(257)}),
+            ] {
+                assert!(is_fault(with(key, &change)), "{key} with {change}");
+            }
+            for (name, value) in key.as_object().unwrap().iter().filter(|(name, _)| matches!(name.as_str(), "n" | "e" | "x" | "y" | "k")) {
+                let text = value.as_str().unwrap();
+                for bad in [json!(null), json!(1), json!(""), json!(format!("{text}=")), json!(format!(" {text}")), json!(format!("{text}+"))] {
+                    assert!(is_fault(with(key, &json!({name: bad}))), "{name}: {bad}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_algorithm_is_one_for_its_key() {
+        let [rsa, ec, okp, oct] = examples();
+        for (key, alg) in [(&rsa, "HS256"), (&rsa, "ES256"), (&ec, "ES384"), (&ec, "RS256"), (&ec, "EdDSA"), (&okp, "ES256"), (&oct, "RS256")] {
+            assert!(is_fault(with(key, &json!({"alg": alg}))), "{key} with {alg}");
+        }
+        let short = |length: usize, alg: Value| with(&oct, &json!({"k": URL_SAFE_NO_PAD.encode(vec![7; length]), "alg": alg}));
+        for (length, alg) in [(31, json!(null)), (31, json!("HS256")), (47, json!("HS384")), (63, json!("HS512"))] {
+            assert!(is_fault(short(length, alg.clone())), "{length} {alg}");
+        }
+        let fits = short(40, json!(null)).unwrap().key;
+        assert!(fits.fits(Algorithm::Hs256) && !fits.fits(Algorithm::Hs384));
+    }
+
+    #[test]
+    fn coordinates_have_the_full_length_of_their_curve() {
+        let [_, ec, okp, _] = examples();
+        let x = URL_SAFE_NO_PAD.decode(ec["x"].as_str().unwrap()).unwrap();
+        let longer = URL_SAFE_NO_PAD.encode([&[0][..], &x].concat());
+        for change in [json!({"x": longer}), json!({"x": URL_SAFE_NO_PAD.encode(&x[1..])}), json!({"y": ec["x"]}), json!({"crv": "P-384"})] {
+            assert!(is_fault(with(&ec, &change)), "{change}");
+        }
+        assert!(is_fault(with(&okp, &json!({"x": longer}))));
+        // The same point, cut in another place.
+        let y = URL_SAFE_NO_PAD.decode(ec["y"].as_str().unwrap()).unwrap();
+        let moved = json!({"x": URL_SAFE_NO_PAD.encode(&x[..31]), "y": URL_SAFE_NO_PAD.encode([&x[31..], &y].concat())});
+        assert!(is_fault(with(&ec, &moved)));
+    }
+
+    #[test]
+    fn secrets_and_private_halves_do_not_come_over_the_network() {
+        let private = |key: &Value| matches!(parse(key, Origin::Remote), Err(Skip::Fault(KeyFault::Private)));
+        let [rsa, ec, okp, oct] = examples();
+        assert!(private(&oct));
+        for key in [rsa, ec, okp] {
+            assert!(parse(&key, Origin::Remote).is_ok());
+            for name in PRIVATE {
+                let mut key = key.clone();
+                key[name] = json!("AQAB");
+                assert!(private(&key) && parse(&key, Origin::Local).is_ok(), "{key}");
+            }
+        }
+    }
 }

@@ -58,7 +58,7 @@ static RSA: [(Algorithm, &RsaParameters); 6] = [
 ];
 
 impl Key {
-    /// A secret for all three hashes; whether it is long enough (`Algorithm::min_secret`) is for the caller to say. An empty one fits nothing.
+    /// A secret for all three hashes; whether it is long enough (`Algorithm::min_hmac`) is for the caller to say. An empty one fits nothing.
     pub fn hmac(secret: &[u8]) -> Self {
         Self::Hmac(HmacKey::new(secret))
     }
@@ -99,14 +99,14 @@ impl HmacKey {
     }
 
     pub(super) fn strict(secret: &[u8]) -> Result<Self, KeyFault> {
-        if secret.len() < Algorithm::Hs256.min_secret() {
+        if secret.len() < Algorithm::Hs256.min_hmac() {
             return Err(KeyFault::Weak("a secret of less than 32 bytes"));
         }
         Ok(Self { strict: true, ..Self::new(secret) })
     }
 
     fn of(&self, alg: Algorithm) -> Option<&hmac::Key> {
-        let least = if self.strict { alg.min_secret() } else { 1 };
+        let least = if self.strict { alg.min_hmac() } else { 1 };
         self.hashes.iter().find_map(|(own, key)| (*own == alg && self.length >= least).then_some(key))
     }
 
@@ -193,7 +193,7 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Form(what) | Self::Weak(what) => out.write_str(what),
-            Self::Private => out.write_str("a private key, where only its public half belongs"),
+            Self::Private => out.write_str("a private key or a secret, where only public keys belong"),
             Self::Kind => out.write_str("a key that is neither RSA, P-256, P-384 nor Ed25519"),
             Self::Unusable(why) => write!(out, "no usable key: {why}"),
         }
@@ -234,5 +234,116 @@ impl fmt::Debug for EcKey {
 impl fmt::Debug for EdKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("EdKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<KeyFault> {
+        RsaKey::new(modulus, exponent).err()
+    }
+
+    #[test]
+    fn rsa_keys_are_of_a_size_that_is_neither_weak_nor_a_burden() {
+        let modulus = |bits: usize| {
+            let mut bytes = vec![0xff; bits.div_ceil(8)];
+            bytes[0] >>= (8 - bits % 8) % 8;
+            bytes
+        };
+        for bits in [2048, 2049, 3072, 4096, 8191, 8192] {
+            assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), None, "{bits}");
+        }
+        for bits in [8, 512, 1024, 2040, 2047] {
+            assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak("an RSA key of less than 2048 bits")), "{bits}");
+        }
+        for bits in [8193, 8200, 16_384] {
+            assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak("an RSA key of more than 8192 bits")), "{bits}");
+        }
+        assert!(rsa(&[], &[1, 0, 1]).is_some() && rsa(&[0], &[1, 0, 1]).is_some());
+        let mut even = modulus(2048);
+        even[255] = 0xfe;
+        assert!(matches!(rsa(&even, &[1, 0, 1]), Some(KeyFault::Weak(_))));
+    }
+
+    #[test]
+    fn rsa_exponents_are_odd_and_neither_one_nor_long() {
+        let modulus = [0xff; 256];
+        for exponent in [&[3][..], &[5], &[1, 0, 1], &[0, 3], &[0xff; 4], &[1, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(rsa(&modulus, exponent), None, "{exponent:?}");
+        }
+        for exponent in [&[][..], &[0], &[1], &[0, 1], &[2], &[4], &[1, 0, 0], &[0, 0, 3], &[0, 0, 1], &[2, 0, 0, 0, 1], &[0xff; 256]] {
+            assert!(matches!(rsa(&modulus, exponent), Some(KeyFault::Weak(_))), "{exponent:?}");
+        }
+    }
+
+    #[test]
+    fn one_leading_zero_of_a_modulus_is_a_sign_and_two_are_a_fault() {
+        let signed = [&[0][..], &[0xff; 256]].concat();
+        assert_eq!(rsa(&signed, &[1, 0, 1]), None);
+        assert!(rsa(&[&[0][..], &signed].concat(), &[1, 0, 1]).is_some());
+        assert!(rsa(&[&[0][..], &[0x7f; 255]].concat(), &[1, 0, 1]).is_some());
+    }
+
+    #[test]
+    fn points_are_uncompressed_and_on_their_curve() {
+        // The base points (SEC 2 §2.4.2, §2.5.1).
+        let p256 =
+            "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+        let p384 = concat!(
+            "04aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7",
+            "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f"
+        );
+        let hex = |text: &str| -> Vec<u8> { (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect() };
+        for (alg, point) in [(Algorithm::Es256, hex(p256)), (Algorithm::Es384, hex(p384))] {
+            let refused = |point: &[u8]| matches!(EcKey::new(alg, point), Err(KeyFault::Form(_)));
+            assert!(EcKey::new(alg, &point).is_ok());
+            for place in [1, point.len() / 2, point.len() - 1] {
+                let mut other = point.clone();
+                other[place] ^= 1;
+                assert!(refused(&other), "{alg:?}: byte {place}");
+            }
+            let half = point.len() / 2;
+            let compressed = [&[3 - (point[point.len() - 1] + 1) % 2][..], &point[1..=half]].concat();
+            for other in [&point[..point.len() - 1], &point[1..], &compressed, &[], &[0], &[&point[..], &[0]].concat(), &vec![0; point.len()]] {
+                assert!(refused(other), "{alg:?}: {} bytes", other.len());
+            }
+            let hybrid = [&[6 + point[point.len() - 1] % 2][..], &point[1..]].concat();
+            let infinity = [&[4][..], &vec![0; point.len() - 1]].concat();
+            // Beyond the field: the coordinate plus the prime would be the same number.
+            let beyond = [&[4][..], &vec![0xff; half], &point[half + 1..]].concat();
+            assert!(refused(&hybrid) && refused(&infinity) && refused(&beyond), "{alg:?}");
+        }
+        assert!(matches!(EcKey::new(Algorithm::Es384, &hex(p256)), Err(KeyFault::Form(_))));
+        assert!(matches!(EcKey::new(Algorithm::Rs256, &hex(p256)), Err(KeyFault::Kind)));
+    }
+
+    #[test]
+    fn an_ed25519_key_has_32_bytes() {
+        // RFC 8410 §4: the same key as a SubjectPublicKeyInfo, which the library would take.
+        let info = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0][..], &[9; 32]].concat();
+        assert!(der::public_key(&info).is_ok() && EdKey::new(&info).is_err());
+        for length in [0, 31, 33, 44, 64] {
+            assert!(EdKey::new(&vec![9; length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_secret_fits_by_its_length_only_where_that_is_asked_for() {
+        let fits = |key: &Key| Algorithm::ALL.into_iter().filter(|alg| key.fits(*alg)).map(Algorithm::as_str).collect::<Vec<_>>();
+        assert_eq!(fits(&Key::hmac(b"x")), ["HS256", "HS384", "HS512"]);
+        assert_eq!(fits(&Key::hmac(b"")), [""; 0]);
+        assert!(!Key::hmac(b"").verify(Algorithm::Hs256, b"", &[0; 32]));
+        let strict = |length: usize| HmacKey::strict(&vec![1; length]).map(|key| fits(&Key::Hmac(key)).len()).ok();
+        assert_eq!([0, 31, 32, 47, 48, 63, 64, 100].map(strict), [None, None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(3)]);
+    }
+
+    #[test]
+    fn no_key_has_a_printable_form() {
+        let rsa = RsaKey::new(&[0xff; 256], &[1, 0, 1]).unwrap();
+        assert_eq!(format!("{rsa:?} {:?}", HmacKey::new(b"secret")), "RsaKey(…) HmacKey(…)");
+        assert_eq!(format!("{:?} {:?}", Key::Rsa(rsa), Key::hmac(b"secret")), "Rsa(…) Hmac(…)");
+        assert_eq!(format!("{:?}", EdKey::new(&[9; 32]).map(Key::Ed25519)), "Ok(Ed25519(…))");
     }
 }

@@ -14,6 +14,8 @@ mod tree;
 
 #[cfg(test)]
 mod confusion;
+#[cfg(test)]
+mod vectors;
 
 pub use claims::Claims;
 pub use jwk::{Jwk, Origin};
@@ -104,11 +106,11 @@ impl Algorithm {
     }
 
     pub fn is_hmac(self) -> bool {
-        self.min_secret() > 0
+        self.min_hmac() > 0
     }
 
     /// Bytes that RFC 7518 §3.2 wants of a secret: as many as the hash has. 0 where no secret is used.
-    pub fn min_secret(self) -> usize {
+    pub fn min_hmac(self) -> usize {
         match self {
             Self::Hs256 => 32,
             Self::Hs384 => 48,

@@ -93,6 +93,10 @@ impl KeySet {
         if set.keys.is_empty() {
             return Err(KeyFault::Unusable(if left_out.is_empty() { "the document lists none".into() } else { left_out.into() }));
         }
+        let secrets = set.keys.iter().filter(|jwk| matches!(jwk.key, Key::Hmac(_))).count();
+        if secrets > 0 && secrets < set.keys.len() {
+            return Err(KeyFault::Form("secrets and public keys in one set, of which only the latter may be shown to others"));
+        }
         warnings.extend(set.ambiguous().map(|kid| format!("{}: on more than one key; tokens that name it are refused", named(Some(kid)))));
         Ok((set, warnings))
     }
@@ -122,6 +126,7 @@ impl KeySet {
     }
 
     /// The index of the key that signed the token. `allowed` is what the operator configured: the token's own word counts only among them.
+    /// A key id in the header leaves the one key of that id, or, where the set does not know it, the keys without any.
     pub fn verify(&self, jws: &Jws<'_>, allowed: &[Algorithm]) -> Result<usize, Refusal> {
         let alg = jws.header.alg.filter(|alg| allowed.contains(alg)).ok_or(Refusal::Algorithm)?;
         let fitting = || self.keys.iter().enumerate().filter(move |(_, jwk)| jwk.fits(alg));
@@ -181,4 +186,115 @@ fn named(kid: Option<&str>) -> String {
     let Some(kid) = kid else { return "a key without `kid`".to_owned() };
     let shown: String = kid.chars().take(64).flat_map(char::escape_debug).collect();
     format!("key `{shown}`{}", if kid.chars().nth(64).is_some() { " (shortened)" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const EC: &str =
+        r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+    const OCT: &str = r#""kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA""#;
+
+    fn document(keys: &[String]) -> String {
+        format!("{{\"keys\":[{}]}}", keys.iter().map(|key| format!("{{{key}}}")).collect::<Vec<_>>().join(","))
+    }
+
+    fn read(text: &str, origin: Origin) -> Result<(usize, Vec<String>), KeyFault> {
+        KeySet::from_jwks(text.as_bytes(), origin).map(|(set, warnings)| (set.len(), warnings))
+    }
+
+    #[test]
+    fn a_set_keeps_the_keys_that_it_can_use_and_tells_of_faults_in_others() {
+        let keys = [
+            format!("{EC},\"kid\":\"good\""),
+            format!("{EC},\"kid\":\"for encryption\",\"use\":\"enc\""),
+            "\"kty\":\"AKP\"".to_owned(),
+            format!("{OCT},\"kid\":\"shown\\n\""),
+            format!("{EC},\"d\":\"AQAB\""),
+            "\"kid\":\"x\"".to_owned(),
+        ];
+        let warnings = [
+            "key `shown\\n`: a private key or a secret, where only public keys belong; the key is left out",
+            "a key without `kid`: a private key or a secret, where only public keys belong; the key is left out",
+            "key `x`: a key without `kty`; the key is left out",
+        ];
+        assert_eq!(read(&document(&keys), Origin::Remote), Ok((1, warnings.map(str::to_owned).to_vec())));
+        let text = document(&[keys[0].clone()]).replace("]}", ",1,null,\"x\",[]]}");
+        let (count, warnings) = read(&text, Origin::Remote).unwrap();
+        assert_eq!((count, warnings.len()), (1, 4));
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_is_a_fault_that_says_why() {
+        let fault = |text: &str| read(text, Origin::Remote).unwrap_err().to_string();
+        assert_eq!(fault("{\"keys\":[]}"), "no usable key: the document lists none");
+        assert_eq!(
+            fault(&document(&[format!("{EC},\"kid\":\"a\",\"use\":\"enc\""), OCT.to_owned()])),
+            "no usable key: key `a`: a `use` other than `sig`; a key without `kid`: a private key or a secret, where only public keys belong"
+        );
+    }
+
+    #[test]
+    fn documents_that_are_no_key_sets_are_refused() {
+        let good = document(&[EC.to_owned()]);
+        assert!(read(&good, Origin::Remote).is_ok());
+        let doubled = good.replace("{\"kty\"", "{\"kty\":\"EC\",\"kty\"");
+        for text in ["", "{}", "[]", "null", "<html>", "{\"keys\":{}}", "{\"keys\":null}", "{\"Keys\":[]}", &doubled, &format!("{good}x"), &good[1..]]
+        {
+            assert!(matches!(read(text, Origin::Local), Err(KeyFault::Form(_))), "{text}");
+        }
+        let space = " ".repeat(MAX_DOCUMENT - good.len());
+        assert!(read(&format!("{good}{space}"), Origin::Remote).is_ok());
+        assert!(read(&format!("{good}{space} "), Origin::Remote).is_err());
+        let many = |count: usize| read(&document(&vec![EC.to_owned(); count]), Origin::Remote).map(|(count, _)| count);
+        assert_eq!((many(64), many(65)), (Ok(64), Err(KeyFault::Form("more than 64 keys"))));
+    }
+
+    #[test]
+    fn one_bare_key_and_secrets_are_for_local_files() {
+        for (key, count) in [(EC, 1), (OCT, 1)] {
+            let bare = format!("{{{key}}}");
+            assert_eq!(read(&bare, Origin::Local), Ok((count, Vec::new())));
+            assert!(read(&bare, Origin::Remote).is_err());
+        }
+        let private = read(&format!("{{{EC},\"kid\":\"p\",\"d\":\"AQAB\"}}"), Origin::Local);
+        assert_eq!(private, Ok((1, vec!["key `p`: a private key, of which only the public half is used".to_owned()])));
+        assert_eq!(read(&document(&[OCT.to_owned(), OCT.to_owned()]), Origin::Local).map(|(count, _)| count), Ok(2));
+        assert!(matches!(read(&document(&[EC.to_owned(), OCT.to_owned()]), Origin::Local), Err(KeyFault::Form(_))));
+    }
+
+    #[test]
+    fn a_key_id_on_two_keys_of_one_algorithm_is_told() {
+        let key = |kid: &str, rest: &str| format!("{EC},\"kid\":\"{kid}\"{rest}");
+        let rsa = format!("\"kty\":\"RSA\",\"kid\":\"a\",\"e\":\"AQAB\",\"n\":\"{}_w\"", "_".repeat(340));
+        let (count, warnings) = read(&document(&[key("a", ""), key("b", ""), key("a", ",\"alg\":\"ES256\""), rsa.clone()]), Origin::Remote).unwrap();
+        assert_eq!((count, warnings), (4, vec!["key `a`: on more than one key; tokens that name it are refused".to_owned()]));
+        assert_eq!(read(&document(&[key("a", ""), rsa]), Origin::Remote), Ok((2, Vec::new())));
+    }
+
+    #[test]
+    fn certificates_are_keys_by_their_id() {
+        let facts: Value = serde_json::from_str(include_str!("../../tests/vectors/x509.json")).unwrap();
+        let mut certificates = facts["certificates"].clone();
+        let read = |document: &Value| KeySet::from_x509_map(document.to_string().as_bytes());
+        let (set, warnings) = read(&certificates).unwrap();
+        assert_eq!((set.len(), warnings.len()), (4, 0));
+        for (index, (kid, token)) in facts["tokens"].as_object().unwrap().iter().enumerate() {
+            assert!(set.knows(kid));
+            assert_eq!(set.verify(&Jws::parse(token.as_str().unwrap()).unwrap(), &Algorithm::ALL), Ok(index), "{kid}");
+        }
+        certificates["small"] = facts["small_certificate"].clone();
+        certificates["x"] = json!(1);
+        certificates["k".repeat(257)] = certificates["rsa"].clone();
+        let (set, warnings) = read(&certificates).unwrap();
+        assert_eq!((set.len(), warnings.len()), (4, 3));
+        assert_eq!(warnings[0], "key `small`: an RSA key of less than 2048 bits; the key is left out");
+        assert!(warnings[2].starts_with(&format!("key `{}` (shortened): ", "k".repeat(64))));
+        for none in [json!({}), json!([]), json!({"error": "x"}), json!({"keys": []})] {
+            assert!(read(&none).is_err(), "{none}");
+        }
+    }
 }

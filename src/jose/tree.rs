@@ -80,7 +80,8 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let below = self.below()?;
-        let mut members = Map::new();
+        // Room at once for what most tokens claim.
+        let mut members = Map::with_capacity(if self.levels == MAX_DEPTH { 14 } else { 0 });
         while let Some(name) = object.next_key::<String>()? {
             if members.insert(name, object.next_value_seed(below)?).is_some() {
                 return Err(A::Error::custom("a member name twice"));
