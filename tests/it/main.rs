@@ -14,5 +14,5 @@ mod framing;
 mod import;
 mod reload;
 mod secrets;
-mod websocket;
 mod token_commands;
+mod websocket;
