@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::egress;
 use super::fault::Faults;
 use super::quantity;
 use super::settings::{Address, Listen, Settings, Upstream};
@@ -27,13 +28,14 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
+    let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
     let upstream = tree.get("upstream").and_then(|node| upstream(node, faults));
     let listen = tree.get("listen");
     let mut door = |name: &str, default: Option<u16>| {
         let said = listen.and_then(|listen| listen.get(name));
         match said {
             None => default.map(|port| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)))),
-            Some(node) => address(node, name, faults),
+            Some(node) => address(node, &format!("listen.{name}"), faults),
         }
     };
     let listen = Listen {
@@ -65,6 +67,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         otlp: otlp.and_then(Node::text).map(str::to_owned),
         watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
         drain_timeout: duration(tree.get("drain_timeout"), Duration::from_secs(30)),
+        egress,
         key_cache: match tree.get("key_cache").and_then(Node::text) {
             Some("off") => None,
             Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
@@ -110,7 +113,8 @@ fn duration(node: Option<&Node>, default: Duration) -> Duration {
     node.and_then(Node::text).and_then(quantity::duration).unwrap_or(default)
 }
 
-fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
+/// `name` is the key as a fault names it.
+pub fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
     let text = node.text()?;
     if text == "off" {
         return None;
@@ -120,7 +124,7 @@ fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
     }
     let resolved = text.to_socket_addrs().ok().and_then(|mut list| list.next());
     if resolved.is_none() {
-        faults.at(node, format!("`listen.{name}` is {}; it is `host:port`, `unix:/path` or `off`", node.quoted()));
+        faults.at(node, format!("`{name}` is {}; it is `host:port`, `unix:/path` or `off`", node.quoted()));
     }
     resolved.map(Address::Tcp)
 }

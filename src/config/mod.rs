@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod credentials;
+pub mod egress;
 pub mod fault;
 pub mod load;
 pub mod quantity;

@@ -162,7 +162,7 @@ mod tests {
     }
 
     /// A folder with a copy of what `server` publishes at `/keys`.
-    async fn kept(server: &Local, folder: &std::path::Path) -> Where {
+    async fn kept(server: &Local, folder: &Path) -> Where {
         let place = Where::jwks(&server.url("/keys?key=secret")).unwrap();
         let remote = registry(Some(folder.join("kept"))).remote(&place);
         remote.round(1).await;

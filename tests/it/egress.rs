@@ -55,6 +55,7 @@ impl Egress {
             otlp: None,
             watch: false,
             drain_timeout: Duration::from_secs(1),
+            egress: Vec::new(),
             key_cache: None,
         };
         let gate = Gate { live: Arc::default(), telemetry: Arc::default() };

@@ -229,6 +229,13 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
     Some(Plan { name: desk.name.into(), places, forward: desk.node.get("forward").is_some_and(Node::is_true), means })
 }
 
+/// The one line of a file that holds a secret.
+pub fn secret_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let bytes = secret::read(path)?;
+    let text = str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    Ok(Zeroizing::new(secret::without_line_end(text).to_owned()))
+}
+
 /// What sources are made with.
 #[derive(Debug)]
 pub struct Materials<'a> {
