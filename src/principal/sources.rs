@@ -34,7 +34,7 @@ pub struct Source {
 /// How a source proves a credential.
 #[derive(Debug)]
 pub enum Means {
-    Listed(Roster),
+    Listed(Box<Roster>),
     Signed(Box<Signed>),
     Certificate(Identities),
     Introspected(Box<Introspected>),
