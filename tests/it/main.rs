@@ -7,6 +7,7 @@ mod backstop;
 mod bad_input;
 mod commands;
 mod corpus;
+mod cors;
 mod doors;
 mod egress;
 mod fail_closed;

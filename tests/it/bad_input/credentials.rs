@@ -198,3 +198,18 @@ fn an_egress_listener_is_of_this_machine_and_adds_one_credential() {
     one(&said("{listen: '127.0.0.1:0', url: 'https://a.example.com', backstage: {key_file: gone}}"), "`egress.backstage.key_file` cannot be read");
     one(&said("{listen: '127.0.0.1:0', url: 'https://a.example.com', backstage: {key: 'a b'}}"), "has a key that is not base64");
 }
+
+#[test]
+fn origins_are_named_as_browsers_send_them() {
+    let said = |cors: &str| faults_of(&format!("{ROUTES}cors: {cors}\n"));
+    one(&said("{}"), "`cors` has no `origins`");
+    one(&said("{origins: []}"), "`cors` has no `origins`");
+    one(&said("{origins: '*', credentials: true}"), "`cors.origins` has `*`, which stands alone and without `credentials`");
+    one(&said("{origins: ['*', 'https://a.example.com']}"), "`cors.origins` has `*`, which stands alone");
+    for origin in ["null", "https://a.example.com/", "https://A.example.com", "https://*.example.com", "https://a.example.com:443"] {
+        one(&said(&format!("{{origins: ['{origin}']}}")), &format!("`cors.origins` has `{origin}`; an origin is `https://host[:port]`"));
+    }
+    one(&said("{origins: ['https://a.example.com'], max_age: 1d}"), "`cors.max_age` is `1d`; browsers keep no answer for over `2h`");
+    let route = "credentials: {tokens: {kind: static, file: tokens.json}}\nroutes: {GET /x: {scopes: [app:use], preflight: pass}}\n";
+    one(&faults_of(route), "route `GET /x`: `preflight` says nothing without `cors`");
+}
