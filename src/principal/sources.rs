@@ -138,17 +138,15 @@ impl Sources {
     fn prove(&self, token: &str, readers: &[SourceId], link: Link<'_>, asked: Asked<'_>) -> Proof<'_> {
         let trial =
             Trial { token, tag: self.key.of_token(token), parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new() };
-        let mut refused = Proof::Refused { cause: Cause::Unknown, id: None };
+        let mut refused = (Cause::Unknown, None);
         let (mut unreachable, mut waits) = (false, None);
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for (means, proof) in source.means.iter().enumerate() {
                 let at = At { source: id, means };
                 match self.ask((source, proof), at, &trial, asked) {
                     Said::Caller(caller) => return Proof::Caller(caller),
-                    Said::No(Cause::Unknown, _) => {}
-                    // Another source's token, most likely: what its own source says of it is told, if one does.
-                    Said::No(Cause::Issuer | Cause::Typ, _) if !matches!(refused, Proof::Refused { cause: Cause::Unknown, .. }) => {}
-                    Said::No(cause, id) => refused = Proof::Refused { cause, id },
+                    Said::No(cause, id) if telling(cause) >= telling(refused.0) => refused = (cause, id),
+                    Said::No(..) => {}
                     Said::Unreachable => unreachable = true,
                     Said::Waits(wait) => waits = waits.or(Some(wait)),
                 }
@@ -157,7 +155,7 @@ impl Sources {
         match (waits, unreachable) {
             (Some(wait), _) => Proof::Waits(wait),
             (None, true) => Proof::Unreachable,
-            (None, false) => refused,
+            (None, false) => Proof::Refused { cause: refused.0, id: refused.1 },
         }
     }
 
@@ -309,6 +307,13 @@ impl Sources {
         };
         self.list.iter().flat_map(|source| &source.means).map(listed).sum()
     }
+}
+
+/// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
+/// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
+fn telling(cause: Cause) -> usize {
+    let vague = [Cause::Unknown, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
+    vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
 }
 
 impl Trial<'_> {
