@@ -7,10 +7,13 @@ mod application;
 mod client;
 mod demo;
 mod envoy;
+mod gate;
+mod jwt;
 mod message;
 mod process;
 mod promises;
 mod stage;
+mod tokens;
 mod traces;
 
 /// Every promise at every front.
