@@ -7,10 +7,15 @@ mod application;
 mod client;
 mod demo;
 mod envoy;
+mod firebase;
+mod gate;
+mod jwt;
 mod message;
 mod process;
 mod promises;
+mod provider;
 mod stage;
+mod tokens;
 mod traces;
 
 /// Every promise at every front.

@@ -29,6 +29,11 @@ await serve({ ready: true }, {
         return { token: await libraries[request.lib ?? 'jose'](request, header) };
     },
     raw: (request) => ({ token: raw(request) }),
+    // What a library reads out of another's token under a secret, if it takes it.
+    verify: async ({ lib, alg, token, ...secret }) => ({
+        claims: lib === 'jsonwebtoken' ? jsonwebtoken.verify(token, signer(secret), { algorithms: [alg] })
+            : (await jose.jwtVerify(token, signer(secret), { algorithms: [alg] })).payload,
+    }),
     // A JWE, which nobody here should take.
     encrypt: async (request) => {
         const { alg, enc = 'A256GCM', key: name, secret_base64: bytes } = request;

@@ -47,6 +47,11 @@ def sign(alg, claims, key=None, secret=None, secret_base64=None, header=None, **
     return {"token": jwt.encode(claims, signer, algorithm=alg, headers=given)}
 
 
+def verify(alg, token, secret, **_):
+    """What PyJWT reads out of another's token under a secret, if it takes it."""
+    return {"claims": jwt.decode(token, secret, algorithms=[alg])}
+
+
 def jwks(keys):
     def jwk(name):
         private, alg = named(name)
@@ -89,4 +94,4 @@ def make(key, alg):
     return {"key": key}
 
 
-serve({"ready": True}, {"sign": sign, "key": make, "jwks": jwks, "pem": public_pem, "certificate": certificate})
+serve({"ready": True}, {"sign": sign, "verify": verify, "key": make, "jwks": jwks, "pem": public_pem, "certificate": certificate})

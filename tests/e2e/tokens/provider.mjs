@@ -63,7 +63,7 @@ function rotate({ drop = false } = {}) {
         adapter: Store,
         clients,
         jwks: { keys },
-        scopes: ['read', 'write', 'admin'],
+        scopes: ['orders:read', 'orders:write'],
         enabledJWA: { idTokenSigningAlgValues: Object.keys(makers) },
         extraTokenClaims: () => wanted.claims,
         features: {
