@@ -5,6 +5,7 @@ mod harness;
 
 mod backstop;
 mod bad_input;
+mod caching;
 mod commands;
 mod corpus;
 mod cors;
