@@ -299,6 +299,11 @@ impl Sources {
         self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place)
     }
 
+    /// Whether some source reads a cookie.
+    pub fn reads_cookies(&self) -> bool {
+        self.places.iter().any(|(place, _)| matches!(place, Place::Cookie(_)))
+    }
+
     /// How many tokens may be presented, rotated ones in their grace included.
     pub fn tokens(&self) -> usize {
         let listed = |means: &Means| match means {

@@ -151,9 +151,15 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     }
     let (path, query) = split_target(target);
     let hidden = Hidden::of(snapshot.sources.hidden(caller), sent, query.filter(|_| verdict.query));
-    // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone.
-    if let Some(left) = &hidden.cookie {
-        headers.insert(COOKIE, HeaderValue::from_bytes(left.as_deref().unwrap_or_default()).unwrap_or(HeaderValue::from_static("")));
+    // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone. Proxies that copy a header
+    // take the client's own away where there is none to copy.
+    let cookie = match (&hidden.cookie, Headers::get(sent, "cookie")) {
+        (Some(left), _) => Some(left.as_deref().unwrap_or_default()),
+        (None, Values::One(whole)) if snapshot.sources.reads_cookies() => Some(whole),
+        (None, _) => None,
+    };
+    if let Some(left) = cookie {
+        headers.insert(COOKIE, HeaderValue::from_bytes(left).unwrap_or(HeaderValue::from_static("")));
     }
     if let Some(left) = &hidden.query {
         let path = String::from_utf8_lossy(path);
