@@ -62,3 +62,69 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEM: &str = include_str!("../../tests/vectors/client.pem");
+
+    /// As Envoy writes `source.certificate`.
+    fn escaped(text: &str) -> String {
+        text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    }
+
+    #[test]
+    fn a_certificate_is_known_by_its_names_and_its_thumbprint() {
+        let found = Certificate::parse(PEM.as_bytes()).unwrap();
+        // What `openssl x509 -fingerprint -sha256` and `-subject -nameopt RFC2253` say.
+        assert_eq!(found.sha256[..4], [0x60, 0xa2, 0x06, 0xa6]);
+        assert_eq!(found.sha256[28..], [0x10, 0x54, 0xd4, 0x6b]);
+        assert_eq!(found.uris, ["spiffe://cluster.local/ns/a/sa/client".into(), "https://client.example.com/".into()] as [Box<str>; 2]);
+        assert_eq!(found.names, ["client.example.com".into(), "*.example.com".into()] as [Box<str>; 2]);
+        assert_eq!(&*found.subject, "CN=client,O=Example\\, Inc.,C=DE");
+    }
+
+    #[test]
+    fn escapes_change_nothing() {
+        let plain = Certificate::parse(PEM.as_bytes());
+        assert!(plain.is_some());
+        let lower = escaped(PEM).replace("%0A", "%0a").replace("%2F", "%2f").replace("%2B", "%2b");
+        for text in [escaped(PEM), lower, PEM.replace(' ', "%20"), PEM.replace('\n', "\r\n")] {
+            assert_eq!(Certificate::parse(text.as_bytes()), plain, "{text}");
+        }
+        assert_eq!(Certificate::parse(escaped(&escaped(PEM)).as_bytes()), None, "decoded once");
+    }
+
+    #[test]
+    fn of_several_the_first_is_the_clients() {
+        let other = include_str!("../../tests/vectors/x509.json");
+        let other: serde_json::Value = serde_json::from_str(other).unwrap();
+        let chain = format!("{PEM}{}", other["certificates"]["rsa"].as_str().unwrap());
+        assert_eq!(Certificate::parse(chain.as_bytes()), Certificate::parse(PEM.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        let body = PEM.lines().nth(1).unwrap();
+        let texts = [
+            String::new(),
+            "spiffe://cluster.local/ns/a/sa/client".into(),
+            body.into(),
+            PEM.replace("CERTIFICATE", "PRIVATE KEY"),
+            PEM.replace(body, ""),
+            PEM.replace(body, &body[1..]),
+            PEM.replacen('M', "!", 1),
+            PEM.lines().take(3).collect(),
+            format!("{}%", escaped(PEM)),
+            format!("{}%4", escaped(PEM)),
+            escaped(PEM).replacen("%2D", "%zz", 1),
+            escaped(PEM).replacen("%2D", "%2", 1),
+            format!("{PEM}{}", " ".repeat(MAX)),
+        ];
+        for text in texts {
+            assert!(Certificate::parse(text.as_bytes()).is_none(), "{text:.60}");
+        }
+        assert!(Certificate::parse(&[0xff; 64]).is_none());
+    }
+}

@@ -44,3 +44,66 @@ impl<'p> Hidden<'p> {
         hidden
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Lines<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn places() -> [Place; 6] {
+        [
+            Place::Bearer,
+            Place::Header("x-key".into()),
+            Place::Cookie("session".into()),
+            Place::Cookie("other".into()),
+            Place::Query("token".into()),
+            Place::Certificate,
+        ]
+    }
+
+    fn hidden<'p>(places: &'p [Place], lines: Lines<'_>, query: Option<&str>) -> Hidden<'p> {
+        Hidden::of(places.iter(), &lines, query.map(str::as_bytes))
+    }
+
+    #[test]
+    fn every_place_is_emptied() {
+        let places = places();
+        let lines: Lines<'_> = &[("authorization", b"bEaReR x"), ("x-key", b"k"), ("cookie", b"a=b; session=x; other=y; c=d")];
+        let found = hidden(&places, lines, Some("a=1&token=x&b=2"));
+        assert_eq!(found.headers, ["authorization", "x-key"]);
+        assert_eq!(found.cookie, Some(Some(b"a=b; c=d".to_vec())));
+        assert_eq!(found.query, Some(Some("a=1&b=2".into())));
+        let all = hidden(&places, &[("cookie", b"session=x;other=y")], Some("token=x&%74oken=y"));
+        assert_eq!((all.cookie, all.query), (Some(None), Some(None)));
+    }
+
+    #[test]
+    fn what_is_no_credential_stays() {
+        let places = places();
+        for other in [&b"Basic dXNlcjpwdw=="[..], b"DPoP x", b"Bearerx", b""] {
+            let found = hidden(&places, &[("authorization", other), ("cookie", b"a=b; sessions=x")], Some("a=1&Token=x"));
+            assert_eq!(found, Hidden { headers: vec!["x-key"], ..Hidden::default() }, "{}", String::from_utf8_lossy(other));
+        }
+        assert_eq!(hidden(&places, &[], None), Hidden { headers: vec!["x-key"], ..Hidden::default() });
+        assert_eq!(hidden(&[], &[("authorization", b"Bearer x"), ("cookie", b"session=x")], Some("token=x")), Hidden::default());
+    }
+
+    #[test]
+    fn what_could_be_a_credential_goes_even_where_it_is_none() {
+        let places = places();
+        for odd in [&b"Bearer"[..], b"Bearer a b", b"Bearer a,b", b"Basic x, Bearer y", b"bearer \xff"] {
+            assert_eq!(hidden(&places, &[("authorization", odd)], None).headers, ["authorization", "x-key"], "{}", String::from_utf8_lossy(odd));
+        }
+        let twice: Lines<'_> = &[("authorization", b"Basic x"), ("authorization", b"Bearer y"), ("cookie", b"a=b"), ("cookie", b"session=x")];
+        let found = hidden(&places, twice, Some("token&token=%zz"));
+        assert_eq!((found.headers, found.cookie, found.query), (vec!["authorization", "x-key"], Some(None), Some(None)));
+    }
+
+    #[test]
+    fn a_query_that_is_none_of_the_gates_business_is_not_touched() {
+        let places = places();
+        assert_eq!(hidden(&places, &[], None).query, None);
+        assert_eq!(hidden(&[Place::Bearer], &[], Some("token=x")).query, None);
+    }
+}

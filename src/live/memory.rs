@@ -77,3 +77,73 @@ impl fmt::Debug for Remembered {
         out.write_str("Remembered(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::digest::TagKey;
+    use crate::jose::Claims;
+    use crate::principal::roles::RoleSet;
+    use crate::principal::{At, Principal, SourceId};
+    use crate::scope::ScopeSet;
+
+    fn tag(number: usize) -> Tag {
+        TagKey::new([7; 32]).of_token(&format!("token-{number}"))
+    }
+
+    fn proved(id: &str) -> Arc<Proved> {
+        let principal = Principal {
+            id: id.into(),
+            scopes: ScopeSet::default(),
+            roles: RoleSet::default(),
+            tenant: None,
+            email: None,
+            claims: Claims::parse(b"{}").unwrap(),
+            restricted: false,
+        };
+        Arc::new(Proved { at: At { source: SourceId(0), means: 0 }, keys: None, until: 0, bound: None, principal })
+    }
+
+    fn recalled(memory: &Remembered, number: usize) -> Option<String> {
+        memory.recall(tag(number)).map(|proved| proved.principal.id.to_string())
+    }
+
+    #[test]
+    fn what_is_kept_is_recalled_until_it_is_forgotten() {
+        let memory = Remembered::default();
+        assert_eq!(recalled(&memory, 1), None);
+        memory.keep(tag(1), &proved("one"));
+        memory.keep(tag(2), &proved("two"));
+        assert_eq!((recalled(&memory, 1), recalled(&memory, 2), recalled(&memory, 3)), (Some("one".into()), Some("two".into()), None));
+        memory.keep(tag(1), &proved("again"));
+        assert_eq!(recalled(&memory, 1), Some("again".into()));
+        memory.forget(tag(1));
+        memory.forget(tag(3));
+        assert_eq!((recalled(&memory, 1), recalled(&memory, 2)), (None, Some("two".into())));
+        assert_eq!(format!("{memory:?}"), "Remembered(…)");
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_the_newest_is_always_among_them() {
+        let (memory, one) = (Remembered::default(), proved("one"));
+        for number in 0..3 * SHARDS * ROOM {
+            memory.keep(tag(number), &one);
+            assert!(memory.recall(tag(number)).is_some(), "{number}");
+        }
+        let held: Vec<usize> = memory.shards.iter().map(|shard| shard.lock().unwrap().len()).collect();
+        assert!(held.iter().all(|count| *count == ROOM), "{held:?}");
+        let found = (0..3 * SHARDS * ROOM).filter(|number| memory.recall(tag(*number)).is_some()).count();
+        assert_eq!(found, SHARDS * ROOM, "nothing is there twice, and nothing that was not kept");
+        // Whatever goes, goes for good: nobody holds it any more.
+        assert_eq!(Arc::strong_count(&one), SHARDS * ROOM + 1);
+    }
+
+    #[test]
+    fn the_same_token_again_takes_no_second_place() {
+        let (memory, one) = (Remembered::default(), proved("one"));
+        for _ in 0..2 * ROOM {
+            memory.keep(tag(1), &one);
+        }
+        assert_eq!(Arc::strong_count(&one), 2);
+    }
+}

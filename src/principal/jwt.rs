@@ -256,3 +256,151 @@ impl std::fmt::Debug for Parsed<'_> {
         out.write_str("Parsed(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jose::{HmacKey, Key, sign_hs256};
+
+    const NOW: i64 = 2_000_000_000;
+    const SECRET: &[u8] = b"a secret of the tests of these rules";
+
+    fn rules(preset: Preset) -> Rules {
+        let algorithms = Box::new([Algorithm::Hs256]);
+        Rules { algorithms, typ: None, issuer: None, audiences: Box::default(), leeway: 60, max_lifetime: None, preset }
+    }
+
+    fn plain() -> Rules {
+        rules(Preset::Plain)
+    }
+
+    fn firebase(unsigned: bool) -> Rules {
+        Rules { issuer: Some("i".into()), audiences: Box::new(["a".into()]), ..rules(Preset::Firebase { unsigned }) }
+    }
+
+    fn signed(header: &Value, claims: &Value) -> String {
+        sign_hs256(&HmacKey::new(SECRET), header, claims)
+    }
+
+    fn at(rules: Rules, token: &str, now: i64) -> Result<i64, Failed> {
+        let jwt = Jwt { keys: Arc::new(Arc::new(KeySet::single(Key::hmac(SECRET)))), rules };
+        jwt.prove(&Parsed::read(token).unwrap(), now).map(|proof| proof.until)
+    }
+
+    fn prove(rules: Rules, claims: &Value) -> Result<i64, Failed> {
+        at(rules, &signed(&json!({"alg": "HS256"}), claims), NOW)
+    }
+
+    fn refused<T>(cause: Cause) -> Result<T, Failed> {
+        Err(Failed::Because(cause))
+    }
+
+    #[test]
+    fn each_date_is_taken_to_the_second() {
+        for leeway in [0, 60, MAX_LEEWAY] {
+            let with = |claims: Value| prove(Rules { leeway, ..plain() }, &claims);
+            assert_eq!(with(json!({"exp": NOW - leeway + 1})), Ok(NOW + 1));
+            assert_eq!(with(json!({"exp": NOW - leeway})), refused(Cause::Expired));
+            for name in ["nbf", "iat"] {
+                assert_eq!(with(json!({"exp": NOW + 900, name: NOW + leeway})), Ok(NOW + 900 + leeway), "{name}");
+                assert_eq!(with(json!({"exp": NOW + 900, name: NOW + leeway + 1})), refused(Cause::NotYetValid), "{name}");
+            }
+        }
+        assert_eq!(prove(plain(), &json!({"exp": 1_u64 << 53})), Ok((1 << 53) + 60));
+        assert_eq!(prove(plain(), &json!({})), refused(Cause::Claims));
+    }
+
+    #[test]
+    fn a_life_is_counted_from_its_start_or_from_now() {
+        let with = |claims: Value| prove(Rules { max_lifetime: Some(600), ..plain() }, &claims).map(drop);
+        assert_eq!(with(json!({"exp": NOW + 660})), Ok(()));
+        assert_eq!(with(json!({"exp": NOW + 661})), refused(Cause::Lifetime));
+        assert_eq!(with(json!({"iat": NOW - 100, "exp": NOW + 560})), Ok(()));
+        assert_eq!(with(json!({"iat": NOW - 100, "exp": NOW + 561})), refused(Cause::Lifetime));
+        // Backstage's scheme has no leeway and no `iat`; its peers' clocks may differ by a minute.
+        let server = Rules { max_lifetime: Some(3600), leeway: 0, ..rules(Preset::BackstageServer) };
+        let with = |claims: Value| prove(server.clone(), &claims).map(drop);
+        assert_eq!(with(json!({"sub": BACKSTAGE_SUB, "exp": NOW + 3660})), Ok(()));
+        assert_eq!(with(json!({"sub": BACKSTAGE_SUB, "exp": NOW + 3661})), refused(Cause::Lifetime));
+        assert_eq!(with(json!({"sub": BACKSTAGE_SUB, "iat": NOW - 9, "exp": NOW + 3661})), refused(Cause::Lifetime));
+        assert_eq!(with(json!({"sub": BACKSTAGE_SUB, "exp": NOW})), refused(Cause::Expired));
+    }
+
+    #[test]
+    fn a_token_is_offered_only_where_its_shape_says_so() {
+        let exp = NOW + 60;
+        let server = json!({"sub": BACKSTAGE_SUB, "exp": exp});
+        let not_ours = |rules: Rules, header: Value, claims: &Value| match at(rules, &signed(&header, claims), NOW) {
+            Err(Failed::NotOurs(cause)) => Some(cause),
+            Err(Failed::UnknownKey | Failed::NoKeys | Failed::Because(_)) | Ok(_) => None,
+        };
+        let hs = || json!({"alg": "HS256"});
+        assert_eq!(not_ours(plain(), hs(), &server), Some(Cause::Unknown));
+        assert_eq!(not_ours(rules(Preset::BackstageServer), hs(), &server), None);
+        assert_eq!(not_ours(rules(Preset::BackstageServer), hs(), &json!({"sub": "u", "exp": exp})), Some(Cause::Unknown));
+        assert_eq!(not_ours(rules(Preset::BackstageServer), hs(), &json!({"sub": BACKSTAGE_SUB, "aud": null, "exp": exp})), Some(Cause::Unknown));
+        let plugin = || rules(Preset::BackstagePlugin { subject: "catalog".into() });
+        assert_eq!(not_ours(plugin(), hs(), &json!({"sub": "catalog2", "exp": exp})), Some(Cause::Unknown));
+        for alg in ["HS384", "none", "None", "RS256"] {
+            assert_eq!(not_ours(plain(), json!({"alg": alg}), &json!({"exp": exp})), Some(Cause::Unknown), "{alg}");
+        }
+        let issued = || Rules { issuer: Some("i".into()), ..plain() };
+        for claims in [json!({}), json!({"iss": "i/"}), json!({"iss": ["i"]}), json!({"iss": "I"})] {
+            assert_eq!(not_ours(issued(), json!({"alg": "HS256", "typ": "other"}), &claims), Some(Cause::Issuer), "{claims}");
+        }
+        assert_eq!(not_ours(issued(), json!({"alg": "HS256", "typ": "other"}), &json!({"iss": "i"})), Some(Cause::Typ));
+    }
+
+    #[test]
+    fn types_have_no_case_and_no_prefix() {
+        let takes = |only: Option<&str>, said: Option<&str>| Rules { typ: only.map(Box::from), ..plain() }.takes_type(said);
+        for said in [None, Some("JWT"), Some("jwt"), Some("application/jwt"), Some("at+JWT"), Some("APPLICATION/at+jwt")] {
+            assert!(takes(None, said), "{said:?}");
+        }
+        for said in ["", "JWS", "jwt ", "application/application/jwt", "dpop+jwt", "application/"] {
+            assert!(!takes(None, Some(said)), "{said:?}");
+        }
+        assert!(takes(Some("at+jwt"), Some("application/AT+JWT")) && takes(Some("application/At+Jwt"), Some("at+jwt")));
+        assert!(!takes(Some("at+jwt"), None) && !takes(Some("at+jwt"), Some("JWT")));
+    }
+
+    #[test]
+    fn the_signature_is_asked_before_any_claim_is_judged() {
+        let stranger = sign_hs256(&HmacKey::new(b"another"), &json!({"alg": "HS256"}), &json!({"exp": 1, "aud": "x", "cnf": {}}));
+        assert_eq!(at(plain(), &stranger, NOW), refused(Cause::Signature));
+    }
+
+    #[test]
+    fn only_the_emulators_own_unsigned_token_passes_and_only_where_it_may() {
+        let claims = json!({"iss": "i", "aud": "a", "sub": "u", "iat": NOW, "auth_time": NOW, "exp": NOW + 60});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let unsigned = |alg: &str, rest: &str| format!("{}.{}.{rest}", part(&json!({"alg": alg, "typ": "JWT"})), part(&claims));
+        assert_eq!(at(firebase(true), &unsigned("none", ""), NOW), Ok(NOW + 120));
+        for (alg, rest) in [("none", "AA"), ("None", ""), ("", ""), ("HS256", "")] {
+            assert!(at(firebase(true), &unsigned(alg, rest), NOW).is_err(), "{alg} {rest}");
+        }
+        for rules in [firebase(false), plain(), rules(Preset::BackstageServer), rules(Preset::BackstageExternal)] {
+            assert_eq!(at(rules, &unsigned("none", ""), NOW), Err(Failed::NotOurs(Cause::Unknown)));
+        }
+        // The rules of its claims hold for it too.
+        assert_eq!(at(firebase(true), &unsigned("none", ""), NOW + 120), refused(Cause::Expired));
+    }
+
+    #[test]
+    fn only_a_certificates_thumbprint_binds_and_every_other_member_refuses() {
+        let bound = |cnf: &str| bound(&Claims::parse(format!("{{\"cnf\":{cnf}}}").as_bytes()).unwrap());
+        let thumbprint = URL_SAFE_NO_PAD.encode([7; 32]);
+        assert_eq!(bound(&format!("{{\"x5t#S256\":\"{thumbprint}\"}}")), Ok(Some([7; 32])));
+        assert_eq!(super::bound(&Claims::parse(b"{}").unwrap()), Ok(None));
+        let (short, long) = (URL_SAFE_NO_PAD.encode([7; 31]), URL_SAFE_NO_PAD.encode([7; 33]));
+        for text in [short, long, format!("{thumbprint}="), String::new()] {
+            assert_eq!(bound(&format!("{{\"x5t#S256\":\"{text}\"}}")), Err(Cause::Bound), "{text}");
+        }
+        for other in ["null", "{}", "[]", "\"x\"", "1", "{\"jkt\":\"x\"}", "{\"x5t#S256\":1}", "{\"x\":1}"] {
+            assert_eq!(bound(other), Err(Cause::Bound), "{other}");
+        }
+        assert_eq!(bound(&format!("{{\"x5t#S256\":\"{thumbprint}\",\"jkt\":\"x\"}}")), Err(Cause::Bound));
+    }
+}
