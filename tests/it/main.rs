@@ -3,11 +3,15 @@
 
 mod harness;
 
+mod aibtcdev;
+mod backflow;
+mod backstage;
 mod backstop;
 mod bad_input;
 mod commands;
 mod corpus;
 mod doors;
+mod examples;
 mod fail_closed;
 mod framing;
 mod reload;
