@@ -7,11 +7,15 @@ mod application;
 mod client;
 mod demo;
 mod envoy;
+mod examples;
 mod message;
 mod process;
 mod promises;
+#[path = "../it/harness/sign.rs"]
+mod sign;
 mod stage;
 mod traces;
+mod websocket;
 
 /// Every promise at every front.
 macro_rules! fronts {
