@@ -9,6 +9,7 @@ mod demo;
 mod envoy;
 mod examples;
 mod message;
+mod places;
 mod process;
 mod promises;
 #[path = "../it/harness/sign.rs"]

@@ -185,10 +185,9 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
     match front {
         Front::Proxy => None,
         Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
-            let text = swap(
-                &envoy_file(front, doors),
-                &[("port_value: 10000", &format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))],
-            );
+            let changes =
+                [("port_value: 10000", &*format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))];
+            let text = swap(&envoy_file(front, doors), &[edits, &changes].concat());
             let admin = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {envoy_admin}}}}}}}\n");
             write("envoy.yaml", &(text + &admin));
             Some(Process::start("envoy", &tool("envoy"), folder, |command| {
@@ -206,7 +205,8 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
         }
         Front::Traefik => {
             write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &[("127.0.0.1:10000", &front_address)]));
-            write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
+            let changes = [("127.0.0.1:3000", &*application), ("127.0.0.1:9192", &door)];
+            write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[edits, &changes].concat()));
             Some(Process::start("traefik", &tool("traefik"), folder, |command| {
                 command.arg("--configFile=traefik.yaml");
             }))
