@@ -85,6 +85,10 @@ fn verify(set: &KeySet, token: &str, allowed: &[Algorithm]) -> Result<usize, Ref
 fn each_algorithm_is_checked_by_its_own_type_of_key_and_no_other() {
     let signers = Signers::generate();
     for alg in Algorithm::ALL {
+        let signature = signers.sign(alg, b"text");
+        for (key, read) in signers.keys().iter().flat_map(|key| Algorithm::ALL.map(|read| (key, read))) {
+            assert_eq!(key.verify(read, b"text", &signature), read == alg && key.fits(alg), "{alg:?} read as {read:?}");
+        }
         let token = signers.token(alg, &json!({"alg": alg.as_str(), "typ": "JWT"}));
         let taken: Vec<_> = signers.keys().into_iter().map(|key| verify(&KeySet::single(key), &token, &Algorithm::ALL)).collect();
         let own = match alg.as_str().get(..2) {

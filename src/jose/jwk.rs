@@ -44,6 +44,9 @@ impl From<KeyFault> for Skip {
 
 type Members = Map<String, Value>;
 
+/// Twice as many as are registered (RFC 7517 §8.3).
+const MAX_OPERATIONS: usize = 16;
+
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 impl Jwk {
@@ -87,8 +90,8 @@ fn for_signatures(members: &Members) -> Result<(), Skip> {
         return Err(Skip::Other("a `use` other than `sig`"));
     }
     let Some(operations) = members.get("key_ops") else { return Ok(()) };
-    let form = KeyFault::Form("a `key_ops` that is no list of different names");
-    let Some(list) = operations.as_array() else { return Err(form.into()) };
+    let form = KeyFault::Form("a `key_ops` that is no short list of different names");
+    let Some(list) = operations.as_array().filter(|list| list.len() <= MAX_OPERATIONS) else { return Err(form.into()) };
     let doubled = |(index, name): (usize, &Value)| !name.is_string() || list.iter().skip(index + 1).any(|other| other == name);
     if list.iter().enumerate().any(doubled) {
         return Err(form.into());
@@ -216,6 +219,7 @@ mod tests {
                 json!({"key_ops": "verify"}),
                 json!({"key_ops": {"verify": true}}),
                 json!({"key_ops": ["verify", 1]}),
+                json!({"key_ops": (0..16).map(|index| index.to_string()).chain(["verify".to_owned()]).collect::<Vec<_>>()}),
                 json!({"key_ops": ["verify", "verify"]}),
                 json!({"alg": 1}),
                 json!({"alg": ["RS256"]}),
@@ -257,6 +261,10 @@ mod tests {
             assert!(is_fault(with(&ec, &change)), "{change}");
         }
         assert!(is_fault(with(&okp, &json!({"x": longer}))));
+        // The same point, cut in another place.
+        let y = URL_SAFE_NO_PAD.decode(ec["y"].as_str().unwrap()).unwrap();
+        let moved = json!({"x": URL_SAFE_NO_PAD.encode(&x[..31]), "y": URL_SAFE_NO_PAD.encode([&x[31..], &y].concat())});
+        assert!(is_fault(with(&ec, &moved)));
     }
 
     #[test]

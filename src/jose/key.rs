@@ -193,7 +193,7 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Form(what) | Self::Weak(what) => out.write_str(what),
-            Self::Private => out.write_str("a private key, where only its public half belongs"),
+            Self::Private => out.write_str("a private key or a secret, where only public keys belong"),
             Self::Kind => out.write_str("a key that is neither RSA, P-256, P-384 nor Ed25519"),
             Self::Unusable(why) => write!(out, "no usable key: {why}"),
         }
@@ -256,10 +256,10 @@ mod tests {
             assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), None, "{bits}");
         }
         for bits in [8, 512, 1024, 2040, 2047] {
-            assert!(matches!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak(_))), "{bits}");
+            assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak("an RSA key of less than 2048 bits")), "{bits}");
         }
         for bits in [8193, 8200, 16_384] {
-            assert!(matches!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak(_))), "{bits}");
+            assert_eq!(rsa(&modulus(bits), &[1, 0, 1]), Some(KeyFault::Weak("an RSA key of more than 8192 bits")), "{bits}");
         }
         assert!(rsa(&[], &[1, 0, 1]).is_some() && rsa(&[0], &[1, 0, 1]).is_some());
         let mut even = modulus(2048);
@@ -321,6 +321,9 @@ mod tests {
 
     #[test]
     fn an_ed25519_key_has_32_bytes() {
+        // RFC 8410 §4: the same key as a SubjectPublicKeyInfo, which the library would take.
+        let info = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0][..], &[9; 32]].concat();
+        assert!(der::public_key(&info).is_ok() && EdKey::new(&info).is_err());
         for length in [0, 31, 33, 44, 64] {
             assert!(EdKey::new(&vec![9; length]).is_err(), "{length}");
         }

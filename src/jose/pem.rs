@@ -103,6 +103,7 @@ mod tests {
         let facts = facts();
         let (small, certificate) = (facts["small"].as_str().unwrap(), facts["certificates"]["p256"].as_str().unwrap());
         let form = |text: &str| matches!(fault(text), KeyFault::Form(_));
+        assert!(form(&certificate.replace("END CERTIFICATE", "END X509 CERTIFICATE")));
         assert!(form(&format!("{small}{small}")) && form(&format!("{small}{certificate}")) && form(&format!("{certificate}{small}")));
         let texts = [
             "",

@@ -126,6 +126,7 @@ impl KeySet {
     }
 
     /// The index of the key that signed the token. `allowed` is what the operator configured: the token's own word counts only among them.
+    /// A key id in the header leaves the one key of that id, or, where the set does not know it, the keys without any.
     pub fn verify(&self, jws: &Jws<'_>, allowed: &[Algorithm]) -> Result<usize, Refusal> {
         let alg = jws.header.alg.filter(|alg| allowed.contains(alg)).ok_or(Refusal::Algorithm)?;
         let fitting = || self.keys.iter().enumerate().filter(move |(_, jwk)| jwk.fits(alg));
@@ -216,8 +217,8 @@ mod tests {
             "\"kid\":\"x\"".to_owned(),
         ];
         let warnings = [
-            "key `shown\\n`: a private key, where only its public half belongs; the key is left out",
-            "a key without `kid`: a private key, where only its public half belongs; the key is left out",
+            "key `shown\\n`: a private key or a secret, where only public keys belong; the key is left out",
+            "a key without `kid`: a private key or a secret, where only public keys belong; the key is left out",
             "key `x`: a key without `kty`; the key is left out",
         ];
         assert_eq!(read(&document(&keys), Origin::Remote), Ok((1, warnings.map(str::to_owned).to_vec())));
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(fault("{\"keys\":[]}"), "no usable key: the document lists none");
         assert_eq!(
             fault(&document(&[format!("{EC},\"kid\":\"a\",\"use\":\"enc\""), OCT.to_owned()])),
-            "no usable key: key `a`: a `use` other than `sig`; a key without `kid`: a private key, where only its public half belongs"
+            "no usable key: key `a`: a `use` other than `sig`; a key without `kid`: a private key or a secret, where only public keys belong"
         );
     }
 

@@ -86,8 +86,8 @@ pub struct Proof {
 /// Why a token proves nothing to a source.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// Meant for another source.
-    NotOurs,
+    /// Meant for another source, by this difference.
+    NotOurs(Cause),
     /// A newer key set may know better.
     UnknownKey,
     /// There is no key set to ask.
@@ -98,9 +98,7 @@ pub enum Failed {
 impl Jwt {
     /// Proves a token at `now`. The claims count only once this has said yes.
     pub fn prove(&self, parsed: &Parsed<'_>, now: i64) -> Result<Proof, Failed> {
-        if !self.rules.is_ours(parsed) {
-            return Err(Failed::NotOurs);
-        }
+        self.rules.is_ours(parsed).map_err(Failed::NotOurs)?;
         let (keys, key) = if parsed.jws.header.unsigned { (None, 0) } else { self.signed(parsed, now)? };
         let until = self.rules.check(parsed, now).map_err(Failed::Because)?;
         let bound = bound(&parsed.claims).map_err(Failed::Because)?;
@@ -122,7 +120,7 @@ impl Jwt {
 
 impl Rules {
     /// Whether the token's shape says that it is meant for this source.
-    fn is_ours(&self, Parsed { jws, claims }: &Parsed<'_>) -> bool {
+    fn is_ours(&self, Parsed { jws, claims }: &Parsed<'_>) -> Result<(), Cause> {
         let signed = match jws.header.alg {
             Some(algorithm) => self.algorithms.contains(&algorithm),
             None => jws.header.unsigned && self.preset == Preset::Firebase { unsigned: true },
@@ -135,10 +133,16 @@ impl Rules {
             Preset::BackstageServer => subject == BACKSTAGE_SUB && claims.get("aud").is_none(),
             Preset::BackstagePlugin { subject: plugin } => subject == &**plugin,
         };
-        signed
-            && shape
-            && self.takes_type(jws.header.typ.as_deref())
-            && self.issuer.as_deref().is_none_or(|issuer| claims.text("iss") == Some(issuer))
+        if !signed || !shape {
+            return Err(Cause::Unknown);
+        }
+        if self.issuer.as_deref().is_some_and(|issuer| claims.text("iss") != Some(issuer)) {
+            return Err(Cause::Issuer);
+        }
+        if !self.takes_type(jws.header.typ.as_deref()) {
+            return Err(Cause::Typ);
+        }
+        Ok(())
     }
 
     /// RFC 7515 §4.1.9: media types have no case, and `application/` may be left out. RFC 8725 §3.11: no other kind of JWT passes.

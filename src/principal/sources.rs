@@ -34,7 +34,7 @@ pub struct Source {
 /// How a source proves a credential.
 #[derive(Debug)]
 pub enum Means {
-    Listed(Roster),
+    Listed(Box<Roster>),
     Signed(Box<Signed>),
     Certificate(Identities),
     Introspected(Box<Introspected>),
@@ -53,8 +53,6 @@ pub struct Signed {
 pub struct Introspected {
     pub issuer: Option<Box<str>>,
     pub audiences: Box<[Box<str>]>,
-    /// Seconds for which an answer counts.
-    pub cache: i64,
     pub grant: Grant,
 }
 
@@ -140,15 +138,15 @@ impl Sources {
     fn prove(&self, token: &str, readers: &[SourceId], link: Link<'_>, asked: Asked<'_>) -> Proof<'_> {
         let trial =
             Trial { token, tag: self.key.of_token(token), parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new() };
-        let mut refused = Proof::Refused { cause: Cause::Unknown, id: None };
+        let mut refused = (Cause::Unknown, None);
         let (mut unreachable, mut waits) = (false, None);
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for (means, proof) in source.means.iter().enumerate() {
                 let at = At { source: id, means };
                 match self.ask((source, proof), at, &trial, asked) {
                     Said::Caller(caller) => return Proof::Caller(caller),
-                    Said::No(Cause::Unknown, _) => {}
-                    Said::No(cause, id) => refused = Proof::Refused { cause, id },
+                    Said::No(cause, id) if telling(cause) >= telling(refused.0) => refused = (cause, id),
+                    Said::No(..) => {}
                     Said::Unreachable => unreachable = true,
                     Said::Waits(wait) => waits = waits.or(Some(wait)),
                 }
@@ -157,7 +155,7 @@ impl Sources {
         match (waits, unreachable) {
             (Some(wait), _) => Proof::Waits(wait),
             (None, true) => Proof::Unreachable,
-            (None, false) => refused,
+            (None, false) => Proof::Refused { cause: refused.0, id: refused.1 },
         }
     }
 
@@ -174,10 +172,7 @@ impl Sources {
                 Some(proved) => trial.bound(proved, caller),
                 None => self.verify(signed, at, trial, asked, caller),
             },
-            Means::Introspected(introspected) => match trial.remembered(&*self.memory).filter(|proved| proved.at == at && asked.now < proved.until) {
-                Some(proved) => trial.bound(proved, caller),
-                None => self.introspect(introspected, at, trial, asked, caller),
-            },
+            Means::Introspected(introspected) => self.introspect(introspected, at, trial, asked, caller),
         }
     }
 
@@ -198,7 +193,7 @@ impl Sources {
         let waited = asked.settled.iter().any(|(settled, _)| *settled == at);
         let proof = match signed.jwt.prove(parsed, asked.now) {
             Ok(proof) => proof,
-            Err(Failed::NotOurs) => return Said::No(Cause::Unknown, None),
+            Err(Failed::NotOurs(cause)) => return Said::No(cause, None),
             Err(Failed::UnknownKey | Failed::NoKeys) if !waited => return Said::Waits(Wait { at, token: None }),
             Err(Failed::UnknownKey) => return Said::No(Cause::UnknownKey, None),
             Err(Failed::NoKeys) => return Said::Unreachable,
@@ -241,10 +236,8 @@ impl Sources {
             Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
         });
         match proved {
-            Ok(proved) => {
-                self.memory.keep(trial.tag, &proved);
-                trial.bound(proved, caller)
-            }
+            // Who asked the issuer remembers its answer, and for how long it counts.
+            Ok(proved) => trial.bound(proved, caller),
             Err(cause) => Said::No(cause, None),
         }
     }
@@ -316,6 +309,13 @@ impl Sources {
     }
 }
 
+/// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
+/// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
+fn telling(cause: Cause) -> usize {
+    let vague = [Cause::Unknown, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
+    vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
+}
+
 impl Trial<'_> {
     fn remembered(&self, memory: &dyn Memory) -> Option<Arc<Proved>> {
         self.remembered.get_or_init(|| memory.recall(self.tag)).clone()
@@ -352,7 +352,7 @@ impl Introspected {
                 return Err(Cause::Audience);
             }
         }
-        Ok((expires.min(now.saturating_add(self.cache)), bound(claims)?))
+        Ok((expires, bound(claims)?))
     }
 }
 

@@ -10,6 +10,7 @@ mod no_op;
 mod processes;
 mod proxies;
 mod resources;
+mod tokens;
 
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "checks", "proxies", "resources"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -74,6 +75,9 @@ fn main() {
     table.row("figure", "measured", "target");
     if wanted("decisions") {
         decisions::measure(effort, &mut table);
+    }
+    if wanted("tokens") {
+        tokens::measure(effort, &mut table);
     }
     if wanted("checks") {
         checks::measure(effort, &mut table);

@@ -242,7 +242,7 @@ fn example(folder: &str, name: &str) -> String {
 }
 
 /// Replaces each text by another, and insists that it was there. The head comment is a user's to read and stays out of it.
-fn swap(text: &str, changes: &[(&str, &str)]) -> String {
+pub fn swap(text: &str, changes: &[(&str, &str)]) -> String {
     let mut text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
     // By way of a mark, so that nothing is changed twice: `127.0.0.1:30001` begins with another address.
     for (index, (from, _)) in changes.iter().enumerate() {

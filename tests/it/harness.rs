@@ -7,6 +7,7 @@ pub mod frames;
 pub mod grpc;
 pub mod process;
 pub mod sign;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

@@ -64,7 +64,7 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
             }),
         }),
     };
-    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false }
+    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false, preflight: Default::default() }
 }
 
 struct Asked {
@@ -168,7 +168,7 @@ fn try_rule(random: &mut Random) {
     let scopes = ScopeSet::new(asked.held.iter().map(|text| Scope::parse(text).unwrap()).collect(), &universe);
     let mut all_roles = roles();
     let (set, _) = all_roles.assign(asked.roles.iter().map(|role| (*role).to_owned()).collect());
-    let policy = Policy { table, rules: vec![rule], default: default_rule, universe };
+    let policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None };
 
     let said: Vec<(&str, &[u8])> = asked.said_tenants.iter().map(|tenant| ("X-Tenant-Id", tenant.as_bytes())).collect();
     let headers = said.as_slice();
@@ -194,7 +194,7 @@ fn try_rule(random: &mut Random) {
         Outcome::Allow(_) => Answer::Allow,
         Outcome::Deny(_) => Answer::Deny,
         Outcome::Inspect { .. } => Answer::Inspect,
-        Outcome::Wait(wait) => panic!("{wait:?}"),
+        Outcome::Wait(_) | Outcome::Preflight(_) => panic!("{:?}", decision.outcome),
     };
     let rule = if named { &meant } else { &default };
     assert_eq!(answer, expected(rule, proved, (&asked.extra, &body)), "{rule:?} for {:?} {:?}: {:?}", asked.held, asked.roles, decision.denial());

@@ -145,10 +145,8 @@ impl Verify {
         let said = |name: &str| parsed.claims.get(name).map_or("absent".to_owned(), |value| format!("`{value}`"));
         let instant = |name: &str| parsed.claims.date(name).ok().flatten().and_then(|at| Timestamp::from_second(at).ok());
         match failed {
-            Failed::NotOurs if self.issuer.as_deref().is_some_and(|issuer| parsed.claims.text("iss") != Some(issuer)) => {
-                format!("its issuer is {}, and not the one that --issuer names", said("iss"))
-            }
-            Failed::NotOurs => {
+            Failed::NotOurs(Cause::Issuer) => format!("its issuer is {}, and not the one that --issuer names", said("iss")),
+            Failed::NotOurs(_) => {
                 let typ = parsed.jws.header.typ.as_deref().map_or("absent".into(), |typ| format!("`{}`", typ.escape_debug()));
                 format!("it is another kind of token, by its `typ` ({typ}) or its `sub` and `aud`")
             }

@@ -134,7 +134,6 @@ pub fn introspection(desk: &mut Desk<'_>) -> Option<Way> {
     let rules = Introspected {
         issuer: desk.text("issuer").map(Box::from),
         audiences: desk.texts("audiences").into_iter().map(String::into_boxed_str).collect(),
-        cache: i64::try_from(cache.as_secs()).unwrap_or_default(),
         grant: jwt::grant(desk, Grant { id: crate::principal::grant::paths(&["sub", "username", "client_id"]), ..Grant::default() }),
     };
     Some(Way::Introspection { issuer, rules })

@@ -123,6 +123,7 @@ fn value(node: &Node) -> Result<Value, (String, (u64, u64))> {
 fn refuse_open(auth: &Value, draft: &mut Draft<'_>) {
     match auth.get("dangerouslyDisableDefaultAuthPolicy") {
         None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(Value::String(said)) if said == "false" => {}
         Some(_) => draft.fault(
             "`backend.auth.dangerouslyDisableDefaultAuthPolicy` lets every request in, and a gate that does so is none; set it to false or remove it, \
              and see which callers then need a key",
