@@ -316,6 +316,43 @@ async fn a11_webhooks_and_users_open_nothing_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a13_pages_of_known_origins_may_call_and_no_others() {
+    let gate = gate().await;
+    let page = "https://app.example.com";
+    let others = [
+        "https://app.example.com.evil.com",
+        "https://evil-app.example.com",
+        "https://preview.app.example.com",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "null",
+        "*",
+    ];
+    let preflight = async |origin: &str| {
+        let asked = format!("origin: {origin}\r\naccess-control-request-method: GET\r\naccess-control-request-headers: x-api-key\r\n");
+        ask(gate.proxy(), format!("OPTIONS /tools/available HTTP/1.1\r\nhost: a\r\n{asked}\r\n")).await
+    };
+    let shared = |headers: &[(String, Vec<u8>)]| ["access-control-allow-origin", "access-control-allow-credentials"].map(|name| value(headers, name));
+    let reply = preflight(page).await;
+    assert_eq!((reply.status, shared(&reply.headers)), (204, [Some(page.to_owned()), Some("true".to_owned())]));
+    let connect = async |origin: &str| {
+        let mut wire = Wire::connect(gate.proxy()).await;
+        wire.send(format!("GET /chat/ws?key={KEY} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\n{UPGRADE}\r\n")).await;
+        wire.response_head().await
+    };
+    assert!(connect(page).await.starts_with("HTTP/1.1 101 "));
+    gate.upstream.take();
+    for origin in others {
+        assert_eq!(shared(&preflight(origin).await.headers), [None, None], "{origin}");
+        assert!(connect(origin).await.starts_with("HTTP/1.1 403 "), "{origin}");
+    }
+    assert!(gate.upstream.take().is_empty(), "a WebSocket of a strange page, or a preflight, went on");
+    // `*` beside credentials is not taken at all.
+    let desk = example::desk("aibtcdev", &text().replace("\"https://app.example.com\"", "\"*\""), gate.upstream.address);
+    assert!(refused(&desk.path().join("scopegate.yaml"), &VARIABLES).contains("`cors.origins` has `*`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a14_no_credential_is_in_any_log_line_metric_or_request_that_goes_on() {
     let upstream = backend().await;
     let desk = example::desk("aibtcdev", &text(), upstream.address);

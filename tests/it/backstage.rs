@@ -8,7 +8,8 @@ use crate::harness::everywhere::{Doors, Request, Said};
 use crate::harness::process::{Serving, refused, run, scopegate};
 use crate::harness::sign::{hs256, now};
 use crate::harness::upstream::Upstream;
-use crate::harness::{Gate, ask, example, write_secret};
+use crate::harness::wire::value;
+use crate::harness::{Gate, ask, example, tcp, write_secret};
 
 const SERVICES: [&str; 3] = ["catalog", "scaffolder", "search"];
 /// Whose calls each of them takes, in their order.
@@ -273,6 +274,31 @@ async fn s10_without_checks_only_in_development_and_an_empty_token_is_none_elsew
     for value in ["Bearer ", "Bearer", "Bearer   "] {
         let said = doors.ask(&call("catalog").header("authorization", value)).await;
         assert!(said.is_denied(401, "invalid_credential"), "{value:?}: {said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_backend_that_does_not_sign_gets_a_token_for_each_call_and_one_token_for_many() {
+    let (catalog, search) = (gate("catalog").await, gate("search").await);
+    for (to, url, status) in [("catalog", catalog.proxy(), 200), ("search", search.proxy(), 401)] {
+        let config = config("scaffolder", &secrets()).replace("https://catalog.example.com", &format!("http://{url}"));
+        let scaffolder = example::gate("backstage", &config).await;
+        let egress = tcp(&scaffolder.running.addresses.egress.first().cloned());
+        let mut tokens = Vec::new();
+        for _ in 0..3 {
+            let reply = ask(egress, format!("GET /api/{to}/entities HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+            assert_eq!(reply.status, status, "{to}");
+            for told in catalog.upstream.take() {
+                assert_eq!(value(&told.headers, "x-scopegate-id").as_deref(), Some("scaffolder"));
+                tokens.extend(value(&told.headers, "authorization"));
+            }
+        }
+        if status == 200 {
+            assert!(tokens.len() == 3 && tokens[0].starts_with("Bearer eyJhbGciOiJIUzI1NiJ9."), "{tokens:?}");
+            assert!(tokens.iter().all(|token| *token == tokens[0]), "a token is used again: {tokens:?}");
+        }
+        let own = ask(egress, format!("GET /api/{to}/x HTTP/1.1\r\nhost: a\r\n{}\r\n", bearer(&token(&key("scaffolder"))))).await;
+        assert_eq!(own.status, 400, "whoever signs by itself goes there by itself");
     }
 }
 

@@ -111,6 +111,11 @@ fn websockets(stage: &Stage, port: u16) {
         assert_eq!(seen[0].word(1), if query.contains("a=1") { "/chat/ws?a=1&b=%7e" } else { "/chat/ws" }, "{told}");
         assert_hidden(&seen[0], &[KEY, DISABLED, &good]);
     }
+    // a page of another origin, with a good key.
+    for (origin, expected) in [("https://app.example.com", 101), ("https://app.example.com.evil.com", 403)] {
+        let (status, _) = talk(port, &handshake(&format!("/chat/ws?key={KEY}")).header("Origin", origin));
+        assert_eq!((status, stage.application.take().len()), (expected, usize::from(expected == 101)), "{origin} at {:?}", stage.front);
+    }
     // Without an upgrade, the query is no place for credentials.
     let (answer, seen) = stage.ask_at(port, &Ask::get(&format!("/chat/ws?key={KEY}")));
     assert_eq!((answer.status, seen.len()), (401, 0));

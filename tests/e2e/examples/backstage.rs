@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use super::{Row, drive};
 use crate::client::Ask;
-use crate::process::{Process, scopegate};
+use crate::process::{Process, free_port, scopegate};
 use crate::sign::{hs256, now};
 use crate::stage::{Front, Script, Stage};
 
 const SERVICES: [&str; 3] = ["catalog", "scaffolder", "search"];
 const FILES: [&str; 3] = ["catalog.yaml", "scaffolder.yaml", "search.yaml"];
 const VARIABLES: [&str; 3] = ["CATALOG_SECRET", "SCAFFOLDER_SECRET", "SEARCH_SECRET"];
+/// Where the scaffolder and the search listen for calls of their own backend.
+const LISTENERS: [&str; 2] = ["127.0.0.1:8091", "127.0.0.1:8092"];
 /// Whose calls each of them takes, in their order.
 const MATRIX: [[bool; 3]; 3] = [[true, true, true], [false, true, false], [false, false, true]];
 
@@ -34,7 +36,24 @@ fn deployment(index: usize) -> Stage {
     let secrets = [0, 1, 2].map(|index| STANDARD.encode(key(index)));
     let env: Vec<(&'static str, &str)> = VARIABLES.iter().zip(&secrets).map(|(name, secret)| (*name, secret.as_str())).collect();
     let env = if index == 0 { env } else { vec![env[index]] };
-    Stage::play(Front::EnvoyGrpc, &Script::of("backstage", FILES[index], &env, ("/.backstage/health/v1/readiness", 200)))
+    let script = Script::of("backstage", FILES[index], &env, ("/.backstage/health/v1/readiness", 200));
+    let edits = if index == 0 { Vec::new() } else { vec![(LISTENERS[index - 1], format!("127.0.0.1:{}", free_port()))] };
+    Stage::play(Front::EnvoyGrpc, &Script { edits, ..script })
+}
+
+#[test]
+fn s11_a_call_without_a_token_leaves_the_scaffolder_with_one_that_the_catalog_takes() {
+    let (catalog, listener) = (deployment(0), free_port());
+    let secret = STANDARD.encode(key(1));
+    let script = Script::of("backstage", FILES[1], &[(VARIABLES[1], &secret)], ("/.backstage/health/v1/readiness", 200));
+    for port in [catalog.port, catalog.proxy_door] {
+        let edits = vec![(LISTENERS[0], format!("127.0.0.1:{listener}")), ("https://catalog.example.com", format!("http://127.0.0.1:{port}"))];
+        let _scaffolder = Stage::play(Front::Proxy, &Script { edits, ..script.clone() });
+        let answer = Ask::get("/api/catalog/entities").send(listener);
+        let seen = catalog.application.take();
+        assert_eq!((answer.status, seen.len()), (200, 1));
+        assert_eq!(seen[0].header("x-scopegate-id"), Some("scaffolder"));
+    }
 }
 
 #[test]

@@ -12,9 +12,10 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples").join(name)
 }
 
-/// The file without its upstream, which a test has of its own.
+/// The file without its upstream, which a test has of its own, and without its ports.
 pub fn text(folder_name: &str, file: &str) -> String {
     let text = std::fs::read_to_string(folder(folder_name).join(file)).unwrap();
+    let text = text.replace("127.0.0.1:8091", "127.0.0.1:0").replace("127.0.0.1:8092", "127.0.0.1:0");
     text.lines().filter(|line| !line.starts_with("upstream:")).map(|line| format!("{line}\n")).collect()
 }
 
