@@ -27,7 +27,7 @@ fn secrets() -> [String; 3] {
 }
 
 /// The names that the example's files give to the secrets.
-fn variables<'s>(secrets: &'s [impl AsRef<str>; 3]) -> [(&'static str, &'s str); 3] {
+fn variables(secrets: &[impl AsRef<str>; 3]) -> [(&'static str, &str); 3] {
     let [catalog, scaffolder, search] = secrets;
     [("CATALOG_SECRET", catalog.as_ref()), ("SCAFFOLDER_SECRET", scaffolder.as_ref()), ("SEARCH_SECRET", search.as_ref())]
 }

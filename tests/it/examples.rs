@@ -7,7 +7,9 @@ use crate::harness::upstream::Upstream;
 const LONG: &str = "a-secret-of-more-than-thirty-two-characters";
 
 /// Folder, file, and values for the variables of its README.
-const EXAMPLES: [(&str, &str, &[(&str, &str)]); 5] = [
+type Example = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const EXAMPLES: [Example; 5] = [
     (
         "backstage",
         "catalog.yaml",

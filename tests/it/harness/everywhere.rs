@@ -1,7 +1,7 @@
 //! One request at every door. Where they do not all say the same, the test ends there.
 
 use super::frames::UPGRADE;
-use super::grpc::{self, Asked, Client};
+use super::grpc::{self, Asked, Client, Header};
 use super::wire::{Reply, Wire, value};
 use super::{Gate, ask};
 
@@ -53,9 +53,11 @@ pub struct Said {
     /// 200 for an upgrade that was agreed on, too.
     pub status: u16,
     pub reason: Option<String>,
-    /// What goes on, door by door: target and headers. The forward-auth doors tell the headers that they set.
-    forwarded: Vec<(&'static str, String, Vec<(String, Vec<u8>)>)>,
+    forwarded: Vec<Forwarded>,
 }
+
+/// What goes on from a door: its name, target and headers. The forward-auth doors tell the headers that they set.
+type Forwarded = (&'static str, String, Vec<Header>);
 
 impl<'a> Doors<'a> {
     pub async fn open(gate: &'a Gate) -> Self {
@@ -90,7 +92,7 @@ impl<'a> Doors<'a> {
     }
 
     async fn check(&mut self, request: &Request) -> Said {
-        let mut headers: Vec<(String, Vec<u8>)> = request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        let mut headers: Vec<Header> = request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
         if request.websocket {
             let lines = UPGRADE.lines().filter_map(|line| line.split_once(": "));
             headers.extend(lines.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
