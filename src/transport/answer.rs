@@ -8,6 +8,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use crate::credential::Caching;
 use crate::policy::Denial;
 use crate::policy::cors::{Preflight, Share};
 use crate::telemetry::DecisionId;
@@ -63,6 +64,20 @@ pub fn share(headers: &mut HeaderMap, sharing: &Sharing) {
     headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     for (name, value) in sharing {
         headers.append(name, value.clone());
+    }
+}
+
+/// Keeps shared caches from handing one caller's answer to another. What the upstream says of caching stands, but for a URL that is a secret.
+pub fn cache(headers: &mut HeaderMap, caching: Caching<'_>) {
+    match caching {
+        Caching::Known => {}
+        Caching::Private { vary } => {
+            headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+            if let Ok(name) = HeaderValue::from_str(vary) {
+                headers.append(VARY, name);
+            }
+        }
+        Caching::Never => drop(headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"))),
     }
 }
 

@@ -8,6 +8,7 @@ mod backflow;
 mod backstage;
 mod backstop;
 mod bad_input;
+mod caching;
 mod commands;
 mod corpus;
 mod cors;

@@ -181,6 +181,7 @@ fn try_rule(random: &mut Random) {
     let caller = Caller {
         source: SourceId(asked.source),
         credential: "source",
+        place: None,
         who: Who::Listed(Listed { id: "id", scopes: &scopes, roles: all_roles.set(set).unwrap(), tenant: asked.tenant, restricted: false }),
     };
     let (proof, proved) = match random.below(8) {

@@ -25,9 +25,10 @@ use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
 use crate::config::settings::Upstream;
+use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
-use crate::policy::{Outcome, Reason};
+use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use forward::Peer;
@@ -62,8 +63,16 @@ struct Passed {
     parts: http::request::Parts,
     body: Flow,
     websocket: bool,
-    /// What a browser is told of the answer.
+    onward: Onward,
+}
+
+/// What the answer is given on its way back.
+#[derive(Default)]
+struct Onward {
+    /// For browsers.
     sharing: Sharing,
+    /// For shared caches, and the place whose credential it is; `None` where they know.
+    place: Option<Place>,
 }
 
 impl Proxy {
@@ -103,7 +112,7 @@ impl Connection {
             Ok(passed) => passed,
             Err(response) => return *response,
         };
-        let sharing = passed.sharing;
+        let onward = passed.onward;
         let started = Instant::now();
         let answered = match passed.websocket {
             true => self.upgrade(passed.parts).await,
@@ -114,7 +123,8 @@ impl Connection {
             // Not a decision: the request was allowed, and the upstream did not answer.
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
-        answer::share(response.headers_mut(), &sharing);
+        answer::share(response.headers_mut(), &onward.sharing);
+        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
         response
     }
 
@@ -142,8 +152,8 @@ impl Connection {
         let limit = {
             let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
-                let sharing = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, sharing });
+                let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
+                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
             };
             limit
         };
@@ -152,8 +162,8 @@ impl Connection {
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
-        let sharing = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, sharing })
+        let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
     async fn ask<'s>(
@@ -168,13 +178,12 @@ impl Connection {
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
 
-    /// Makes the head ready to be forwarded and tells what a browser is told, or gives the answer.
-    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<Sharing, Refused> {
+    /// Makes the head ready to be forwarded and tells what goes back with the answer, or gives the answer.
+    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<Onward, Refused> {
         let Verdict { decision, id, .. } = verdict;
         let denial = match (&decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, &self.peer) {
-                Ok(()) if decision.owns_cors() => return Ok(answer::sharing(&decision.share)),
-                Ok(()) => return Ok(Sharing::new()),
+                Ok(()) => return Ok(Onward::of(decision)),
                 Err(reason) => reason.into(),
             },
             (Outcome::Preflight(preflight), _) => {
@@ -186,6 +195,14 @@ impl Connection {
         let mut response = answer::denied(&denial, *id);
         answer::share(response.headers_mut(), &answer::sharing(&decision.share));
         Err(Box::new(response.map(Either::Right)))
+    }
+}
+
+impl Onward {
+    fn of(decision: &Decision<'_>) -> Self {
+        let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
+        let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
+        Self { sharing, place: place.cloned() }
     }
 }
 
