@@ -71,7 +71,7 @@ pub struct Principal {
     pub roles: RoleSet,
     pub tenant: Option<Box<str>>,
     pub email: Option<Box<str>>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     pub restricted: bool,
 }
 

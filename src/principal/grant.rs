@@ -1,6 +1,8 @@
 //! The claims of a proved token into a principal: id, scopes, tenant and roles, by the paths that the source names.
 //! Refuses a claim of another shape than it must have; what a token does not say is not guessed.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Cause;
@@ -59,7 +61,7 @@ impl Default for Grant {
 
 impl Grant {
     /// The principal of claims that `key` signed.
-    pub fn principal(&self, claims: Claims, key: usize, universe: &Universe, roles: &Roles) -> Result<Principal, Cause> {
+    pub fn principal(&self, claims: Arc<Claims>, key: usize, universe: &Universe, roles: &Roles) -> Result<Principal, Cause> {
         let id = match self.names.get(key) {
             Some(Some(name)) => name.clone(),
             Some(None) | None => self.id(&claims)?,

@@ -203,7 +203,7 @@ impl Sources {
                 return Said::No(cause, id.map(|id| Cow::Owned(id.to_owned())));
             }
         };
-        let principal = match signed.grant.principal(parsed.claims.clone(), proof.key, &self.universe, &self.roles) {
+        let principal = match signed.grant.principal(Arc::clone(&parsed.claims), proof.key, &self.universe, &self.roles) {
             Ok(principal) => principal,
             Err(cause) => return Said::No(cause, None),
         };
@@ -232,7 +232,7 @@ impl Sources {
             Settled::Unreachable | Settled::Refreshed => return Said::Unreachable,
         };
         let proved = introspected.check(claims, asked.now).and_then(|(until, bound)| {
-            let principal = introspected.grant.principal((**claims).clone(), 0, &self.universe, &self.roles)?;
+            let principal = introspected.grant.principal(Arc::clone(claims), 0, &self.universe, &self.roles)?;
             Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
         });
         match proved {
@@ -297,6 +297,11 @@ impl Sources {
             None => readers.iter().all(|id| forwards(*id)),
         };
         self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place)
+    }
+
+    /// Whether some source reads a cookie.
+    pub fn reads_cookies(&self) -> bool {
+        self.places.iter().any(|(place, _)| matches!(place, Place::Cookie(_)))
     }
 
     /// How many tokens may be presented, rotated ones in their grace included.

@@ -13,7 +13,6 @@ use ipnet::IpNet;
 
 use super::answer::{self, DECISION};
 use super::framing::{REFUSED, Refusal};
-use crate::credential::Place;
 use crate::credential::hide::Hidden;
 use crate::gate::{Door, Gate, Verdict};
 use crate::identity::REMOVED;
@@ -152,9 +151,14 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     }
     let (path, query) = split_target(target);
     let hidden = Hidden::of(snapshot.sources.hidden(caller), sent, query.filter(|_| verdict.query));
-    // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone. One that copies a header takes the
-    // client's away, so that cookies are told wherever some source reads them, also where nothing was taken from them.
-    if let Some(left) = cookie(snapshot, &hidden, sent) {
+    // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone. Proxies that copy a header
+    // take the client's own away where there is none to copy.
+    let cookie = match (&hidden.cookie, Headers::get(sent, "cookie")) {
+        (Some(left), _) => Some(left.as_deref().unwrap_or_default()),
+        (None, Values::One(whole)) if snapshot.sources.reads_cookies() => Some(whole),
+        (None, _) => None,
+    };
+    if let Some(left) = cookie {
         headers.insert(COOKIE, HeaderValue::from_bytes(left).unwrap_or(HeaderValue::from_static("")));
     }
     if let Some(left) = &hidden.query {
@@ -179,18 +183,6 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
         }
     }
     response
-}
-
-/// The cookies that go on, where some source reads cookies and the client sent some.
-fn cookie<'h>(snapshot: &Snapshot, hidden: &'h Hidden<'_>, sent: &'h HeaderMap) -> Option<&'h [u8]> {
-    if let Some(left) = &hidden.cookie {
-        return Some(left.as_deref().unwrap_or_default());
-    }
-    let mut places = snapshot.sources.list().iter().flat_map(|source| &source.places);
-    match Headers::get(sent, "cookie") {
-        Values::One(value) if places.any(|place| matches!(place, Place::Cookie(_))) => Some(value),
-        Values::One(_) | Values::None | Values::Many => None,
-    }
 }
 
 /// nginx turns every status but 401 and 403 into its own 500.

@@ -20,8 +20,8 @@ use doors::{Door, Doors};
 use outside::World;
 
 /// Fewer than this, and somebody has lost a file.
-const CASES: usize = 300;
-const MINTED: usize = 1;
+const CASES: usize = 1500;
+const MINTED: usize = 900;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_has_the_same_answer_at_every_door() {
@@ -38,7 +38,7 @@ async fn every_case_has_the_same_answer_at_every_door() {
                 failures.push(format!("{}: a second case has this name", case.name));
             }
             let made = case.made(&file, &world, unix_now());
-            minted += usize::from(file.mints());
+            minted += usize::from(!made.shown.is_empty());
             for door in Door::ALL.into_iter().filter(|door| !case.skips(*door)) {
                 asked += 1;
                 match doors.ask(door, &made).await {
