@@ -30,6 +30,12 @@ impl Ask {
         Self::new("GET", target)
     }
 
+    /// A GET whose connection is to become something else.
+    pub fn upgrade(target: &str) -> Self {
+        let ask = Self::get(target);
+        Self { head: ask.head.replace("Connection: close", "Connection: Upgrade"), ..ask }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head += &format!("{name}: {value}\r\n");
         self
@@ -70,7 +76,7 @@ impl Ask {
         Ok(Answer { status, message })
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let (framing, mut body) = match self.framing {
             Framing::None => (String::new(), Vec::new()),
             Framing::Length => (format!("Content-Length: {}\r\n", self.body.len()), self.body.clone()),

@@ -7,16 +7,21 @@ mod application;
 mod client;
 mod demo;
 mod envoy;
+mod examples;
 mod firebase;
 mod gate;
 mod jwt;
 mod message;
+mod places;
 mod process;
 mod promises;
 mod provider;
+#[path = "../it/harness/sign.rs"]
+mod sign;
 mod stage;
 mod tokens;
 mod traces;
+mod websocket;
 
 /// Every promise at every front.
 macro_rules! fronts {

@@ -3,6 +3,9 @@
 
 mod harness;
 
+mod aibtcdev;
+mod backflow;
+mod backstage;
 mod backstop;
 mod bad_input;
 mod caching;
@@ -11,6 +14,7 @@ mod corpus;
 mod cors;
 mod doors;
 mod egress;
+mod examples;
 mod fail_closed;
 mod framing;
 mod import;
