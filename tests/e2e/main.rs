@@ -8,6 +8,7 @@ mod backstage_tokens;
 mod client;
 mod demo;
 mod envoy;
+mod faults;
 mod firebase;
 mod gate;
 mod jwt;
