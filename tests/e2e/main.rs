@@ -13,6 +13,7 @@ mod firebase;
 mod gate;
 mod jwt;
 mod message;
+mod mtls;
 mod process;
 mod promises;
 mod provider;
