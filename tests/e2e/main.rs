@@ -18,6 +18,7 @@ mod process;
 mod promises;
 mod provider;
 mod stage;
+mod together;
 mod tokens;
 mod traces;
 
