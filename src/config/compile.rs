@@ -14,6 +14,7 @@ use super::quantity;
 use super::settings::{Address, Listen, Settings, Upstream};
 use super::tree::{Node, Value};
 use crate::identity::{Claim, FIXED, Identity, PREFIX, Part, Template};
+use crate::policy::cors::Preflights;
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
 use crate::policy::{Access, Needs, Policy, Rule, Tools};
@@ -172,7 +173,7 @@ pub fn roles(tree: &Node, faults: &mut Faults) -> Roles {
 
 /// Rules from `routes` and `default`. `sources` are the names that a route may speak of.
 pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Faults) -> Policy {
-    let mut compiler = Compiler { universe: Universe::default(), sources, roles };
+    let mut compiler = Compiler { universe: Universe::default(), sources, roles, cors: tree.get("cors").is_some() };
     let mut table = Table::default();
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
@@ -212,20 +213,28 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule { name: "".into(), access: Access::Deny, allow_paths: Oddities::default(), query_credentials: false },
+        None => Rule {
+            name: "".into(),
+            access: Access::Deny,
+            allow_paths: Oddities::default(),
+            query_credentials: false,
+            preflight: Preflights::default(),
+        },
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
         faults.at(node, "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement");
     }
     default.name = "default".into();
-    Policy { table, rules, default, universe: compiler.universe }
+    Policy { table, rules, default, universe: compiler.universe, cors: super::cors::cors(tree, faults) }
 }
 
 struct Compiler<'a> {
     universe: Universe,
     sources: &'a [String],
     roles: &'a Roles,
+    /// Whether there is a `cors`.
+    cors: bool,
 }
 
 impl Compiler<'_> {
@@ -245,7 +254,15 @@ impl Compiler<'_> {
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
         let query_credentials = node.get("query_credentials").is_some_and(Node::is_true);
-        Rule { name: name.into(), access, allow_paths, query_credentials }
+        let preflight = match node.get("preflight").and_then(Node::text) {
+            Some("pass") => Preflights::Pass,
+            Some("require") => Preflights::Require,
+            Some(_) | None => Preflights::Answer,
+        };
+        if let (Some(said), false) = (node.get("preflight"), self.cors) {
+            faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
+        }
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {

@@ -81,15 +81,15 @@ impl Grant {
         }
         let (roles, added) = roles.combine(assigned);
         scopes.extend(added);
-        let email = self.email.iter().find_map(|path| claims.text(path)).map(Box::from);
+        let email = self.email.iter().find_map(|path| Some((path, claims.text(path)?)));
+        let email = email.filter(|(path, _)| is_confirmed(path, &claims)).map(|(_, email)| email.into());
         Ok(Principal { id, scopes: ScopeSet::new(scopes, universe), roles, tenant, email, claims, restricted: self.restricted })
     }
 
     fn id(&self, claims: &Claims) -> Result<Box<str>, Cause> {
         let (path, id) = self.id.iter().find_map(|path| Some((path, claims.get(path)?))).ok_or(Cause::Claims)?;
         let id = id.as_str().filter(|id| is_name(id)).ok_or(Cause::Claims)?;
-        // An address that its owner never confirmed is anybody's.
-        if &**path == "email" && claims.get("email_verified").is_some_and(|said| *said != true) {
+        if !is_confirmed(path, claims) {
             return Err(Cause::Claims);
         }
         Ok(format!("{}{id}", self.prefix).into_boxed_str())
@@ -101,6 +101,11 @@ impl Grant {
             Some(said) => said.as_str().filter(|name| is_name(name)).map(|name| Some(name.into())).ok_or(Cause::Claims),
         }
     }
+}
+
+/// An address that its owner never confirmed is anybody's (OpenID Connect Core 1.0 §5.1). Some providers say `"true"`.
+fn is_confirmed(path: &str, claims: &Claims) -> bool {
+    path != "email" || claims.get("email_verified").is_none_or(|said| *said == true || *said == "true")
 }
 
 /// A text is one name, whatever is in it, and a list has one in each place.

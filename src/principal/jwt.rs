@@ -136,11 +136,11 @@ impl Rules {
         if !signed || !shape {
             return Err(Cause::Unknown);
         }
-        if !self.takes_type(jws.header.typ.as_deref()) {
-            return Err(Cause::Typ);
-        }
         if self.issuer.as_deref().is_some_and(|issuer| claims.text("iss") != Some(issuer)) {
             return Err(Cause::Issuer);
+        }
+        if !self.takes_type(jws.header.typ.as_deref()) {
+            return Err(Cause::Typ);
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub struct Source {
 /// How a source proves a credential.
 #[derive(Debug)]
 pub enum Means {
-    Listed(Roster),
+    Listed(Box<Roster>),
     Signed(Box<Signed>),
     Certificate(Identities),
     Introspected(Box<Introspected>),
@@ -127,28 +127,26 @@ impl Sources {
                 Presented::Nothing => {}
                 Presented::Ambiguous => return Proof::Ambiguous,
                 Presented::Malformed => return Proof::Refused { cause: Cause::Malformed, id: None },
-                Presented::Token(token) => return self.prove(&token, readers, view.link, asked),
-                Presented::Certificate => return self.identify(view.link, readers),
+                Presented::Token(token) => return self.prove(&token, (place, readers), view.link, asked),
+                Presented::Certificate => return self.identify(view.link, (place, readers)),
             }
         }
         Proof::Nothing
     }
 
     /// Tries a token at each source that reads its place.
-    fn prove(&self, token: &str, readers: &[SourceId], link: Link<'_>, asked: Asked<'_>) -> Proof<'_> {
+    fn prove<'s>(&'s self, token: &str, (place, readers): (&'s Place, &[SourceId]), link: Link<'_>, asked: Asked<'_>) -> Proof<'s> {
         let trial =
             Trial { token, tag: self.key.of_token(token), parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new() };
-        let mut refused = Proof::Refused { cause: Cause::Unknown, id: None };
+        let mut refused = (Cause::Unknown, None);
         let (mut unreachable, mut waits) = (false, None);
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for (means, proof) in source.means.iter().enumerate() {
                 let at = At { source: id, means };
                 match self.ask((source, proof), at, &trial, asked) {
-                    Said::Caller(caller) => return Proof::Caller(caller),
-                    Said::No(Cause::Unknown, _) => {}
-                    // Another source's token, most likely: what its own source says of it is told, if one does.
-                    Said::No(Cause::Issuer | Cause::Typ, _) if !matches!(refused, Proof::Refused { cause: Cause::Unknown, .. }) => {}
-                    Said::No(cause, id) => refused = Proof::Refused { cause, id },
+                    Said::Caller(caller) => return Proof::Caller(Caller { place: Some(place), ..caller }),
+                    Said::No(cause, id) if telling(cause) >= telling(refused.0) => refused = (cause, id),
+                    Said::No(..) => {}
                     Said::Unreachable => unreachable = true,
                     Said::Waits(wait) => waits = waits.or(Some(wait)),
                 }
@@ -157,12 +155,12 @@ impl Sources {
         match (waits, unreachable) {
             (Some(wait), _) => Proof::Waits(wait),
             (None, true) => Proof::Unreachable,
-            (None, false) => refused,
+            (None, false) => Proof::Refused { cause: refused.0, id: refused.1 },
         }
     }
 
     fn ask<'s>(&'s self, (source, means): (&'s Source, &'s Means), at: At, trial: &Trial<'_>, asked: Asked<'_>) -> Said<'s> {
-        let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, who });
+        let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, place: None, who });
         match means {
             Means::Listed(roster) => match roster.find(trial.token, trial.tag, asked.now) {
                 Ok(entry) => self.listed(roster, entry).map_or(Said::No(Cause::Unknown, None), |listed| caller(Who::Listed(listed))),
@@ -251,12 +249,12 @@ impl Sources {
                 Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) => None,
             })?;
             let who = Who::Listed(identity.listed(&self.roles)?);
-            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, who }))
+            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, place: None, who }))
         })
     }
 
     /// The caller of a connection whose client showed a certificate.
-    fn identify(&self, link: Link<'_>, readers: &[SourceId]) -> Proof<'_> {
+    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId])) -> Proof<'s> {
         let certificate = link.certificate.map(Certificate::parse);
         if let Some(None) = certificate {
             return Proof::Refused { cause: Cause::Malformed, id: None };
@@ -266,7 +264,7 @@ impl Sources {
             for means in &source.means {
                 let Means::Certificate(identities) = means else { continue };
                 if let Some(listed) = identities.find(link.principal, certificate.as_ref(), &self.roles) {
-                    return Proof::Caller(Caller { source: id, credential: &source.name, who: Who::Listed(listed) });
+                    return Proof::Caller(Caller { source: id, credential: &source.name, place: Some(place), who: Who::Listed(listed) });
                 }
             }
         }
@@ -286,7 +284,7 @@ impl Sources {
                 Means::Certificate(identities) => identities.by_id(id, &self.roles),
                 Means::Signed(_) | Means::Introspected(_) | Means::Noop(_) => None,
             })?;
-            Some(Caller { source: SourceId(index), credential: &source.name, who: Who::Listed(listed) })
+            Some(Caller { source: SourceId(index), credential: &source.name, place: None, who: Who::Listed(listed) })
         })
     }
 
@@ -309,6 +307,13 @@ impl Sources {
         };
         self.list.iter().flat_map(|source| &source.means).map(listed).sum()
     }
+}
+
+/// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
+/// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
+fn telling(cause: Cause) -> usize {
+    let vague = [Cause::Unknown, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
+    vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
 }
 
 impl Trial<'_> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use scopegate::config::settings::{Address, Listen, Settings};
-use scopegate::gate::Gate;
+use scopegate::gate;
 use scopegate::jose::{Algorithm, HmacKey, Jws, Key, KeySet};
 use scopegate::transport::egress::Target;
 use scopegate::transport::egress::token::Token;
@@ -22,7 +22,7 @@ use crate::harness::frames::UPGRADE;
 use crate::harness::tls::Identity;
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::{Message, Reply, Wire, value};
-use crate::harness::{ask, tcp};
+use crate::harness::{Gate, ask, complete, tcp, write_secret};
 
 /// A listener for calls to one target.
 struct Egress {
@@ -58,7 +58,7 @@ impl Egress {
             egress: Vec::new(),
             key_cache: None,
         };
-        let gate = Gate { live: Arc::default(), telemetry: Arc::default() };
+        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default() };
         let drain = CancellationToken::new();
         let shared = Shared {
             gate: Arc::new(gate),
@@ -207,7 +207,7 @@ async fn calls_to_backstage_carry_a_service_token() {
     assert!(keys(b"the secret of the installation").verify(&jws, &[Algorithm::Hs256]).is_ok());
     assert!(keys(b"another").verify(&jws, &[Algorithm::Hs256]).is_err());
     let claims: serde_json::Value = serde_json::from_slice(jws.payload()).unwrap();
-    let left = claims["exp"].as_i64().unwrap() - scopegate::gate::unix_now();
+    let left = claims["exp"].as_i64().unwrap() - gate::unix_now();
     assert!(claims["sub"] == "backstage-server" && (3000..=3600).contains(&left), "{claims}");
     assert!(seen.iter().all(|value| *value == seen[0]), "one token for all: {seen:?}");
 }
@@ -319,4 +319,40 @@ async fn a_drain_closes_idle_callers_and_the_listener() {
     egress.drain.cancel();
     assert!(wire.is_closed().await);
     tokio::task::spawn_blocking(move || egress.workers.join()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_a_browser_does_not_speak_as_the_service() {
+    let upstream = Upstream::start().await;
+    let egress = Egress::plain(upstream.address);
+    for site in ["cross-site", "same-site", "same-origin"] {
+        let reply = ask(egress.tcp(), format!("GET / HTTP/1.1\r\nhost: a\r\nsec-fetch-site: {site}\r\n\r\n")).await;
+        assert_eq!(reply.status, 403, "{site}");
+    }
+    assert!(upstream.take().is_empty(), "a refused call was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_opens_listeners_and_reads_its_keys() {
+    let upstream = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    write_secret(&folder.path().join("tokens.json"), r#"[{"id": "app", "token": "token-of-the-app-1", "scopes": ["app:use"]}]"#);
+    write_secret(&folder.path().join("key"), "Z29vZC1zZWNyZXQtb2YtMjQtYnl0ZXMh\n");
+    write_secret(&folder.path().join("bearer"), "token-of-the-service\n");
+    let target = format!("http://{}", upstream.address);
+    let config = format!(
+        "egress:\n  - {{listen: '127.0.0.1:0', url: '{target}', backstage: {{key_file: key}}}}\n  - {{listen: '127.0.0.1:0', url: '{target}', bearer_file: bearer}}\nroutes: {{GET /x: app:use}}\n"
+    );
+    std::fs::write(folder.path().join("scopegate.yaml"), complete(&config, upstream.address)).unwrap();
+    let gate = Gate::at(folder, upstream).await;
+    let mut sent = Vec::new();
+    for address in &gate.running.addresses.egress {
+        let reply = ask(tcp(&Some(address.clone())), "GET /entities HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(reply.status, 200);
+        sent.push(value(&told(&gate.upstream).headers, "authorization").unwrap());
+    }
+    assert_eq!(sent[1], "Bearer token-of-the-service");
+    let token = sent[0].strip_prefix("Bearer ").unwrap();
+    let keys = KeySet::single(Key::hmac(b"good-secret-of-24-bytes!"));
+    assert!(keys.verify(&Jws::parse(token).unwrap(), &[Algorithm::Hs256]).is_ok());
 }

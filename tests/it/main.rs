@@ -5,8 +5,10 @@ mod harness;
 
 mod backstop;
 mod bad_input;
+mod caching;
 mod commands;
 mod corpus;
+mod cors;
 mod doors;
 mod egress;
 mod fail_closed;

@@ -57,6 +57,15 @@ enum Way {
     Noop(Listed),
 }
 
+impl Way {
+    fn max_size(&self) -> usize {
+        match self {
+            Self::File { max_size, .. } => *max_size,
+            Self::Development | Self::Token(_) | Self::Signed { .. } | Self::Certificates(_) | Self::Introspection { .. } | Self::Noop(_) => 0,
+        }
+    }
+}
+
 /// Somebody whom the configuration itself names.
 struct Listed {
     id: String,
@@ -254,23 +263,19 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
         let mut means = Vec::new();
         for way in plan.means {
             let at = At { source: SourceId(index), means: means.len() };
+            let context = Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: way.max_size() };
+            let listed = |roster| Means::Listed(Box::new(roster));
             means.push(match way {
-                Way::Development => {
-                    Means::Listed(tokens::development(Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
-                }
-                Way::File { path, max_size } => {
-                    match tokens::read(&path, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size }, warnings) {
-                        Ok(roster) => Means::Listed(roster),
-                        Err(found) => {
-                            faults.extend(found);
-                            continue;
-                        }
+                Way::Development => listed(tokens::development(context)),
+                Way::File { path, .. } => match tokens::read(&path, context, warnings) {
+                    Ok(roster) => listed(roster),
+                    Err(found) => {
+                        faults.extend(found);
+                        continue;
                     }
-                }
-                Way::Token(listed) => {
-                    Means::Listed(others::roster(&listed, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
-                }
-                Way::Noop(listed) => Means::Noop(Box::new(others::identity(Name::Dns("".into()), listed, universe, &mut roles))),
+                },
+                Way::Token(token) => listed(others::roster(&token, context)),
+                Way::Noop(anybody) => Means::Noop(Box::new(others::identity(Name::Dns("".into()), anybody, universe, &mut roles))),
                 Way::Certificates(list) => {
                     let identities = list.into_iter().map(|(name, listed)| others::identity(name, listed, universe, &mut roles));
                     Means::Certificate(crate::principal::certificate::Identities(identities.collect()))

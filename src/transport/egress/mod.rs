@@ -31,6 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const OWN_CREDENTIAL: &str = r#"{"error":"invalid_request","message":"This path adds its own credential; send none"}"#;
+const BROWSER: &str = r#"{"error":"forbidden","message":"This path is for the service, not for browsers"}"#;
 const NO_TOKEN: &str = r#"{"error":"temporarily_unavailable","message":"No credential can be added to this call"}"#;
 
 /// Where the calls of one listener go, and what they carry.
@@ -62,6 +63,7 @@ pub struct Caller {
 enum Refused {
     Reason(Reason),
     OwnCredential,
+    Browser,
     NoToken,
 }
 
@@ -117,6 +119,10 @@ impl Caller {
             return Err(Refused::Reason(reason));
         }
         let (mut parts, body) = request.into_parts();
+        // A page in a browser on this machine is not the service.
+        if parts.headers.get("sec-fetch-site").is_some_and(|site| site != "none") {
+            return Err(Refused::Browser);
+        }
         if parts.headers.keys().any(is_credential) {
             return Err(Refused::OwnCredential);
         }
@@ -144,6 +150,7 @@ impl Refused {
     fn response(self) -> Response<Full<Bytes>> {
         match self {
             Self::Reason(reason) => answer::denied(&reason.into(), DecisionId::next()),
+            Self::Browser => answer::problem(StatusCode::FORBIDDEN, BROWSER),
             Self::OwnCredential => answer::problem(StatusCode::BAD_REQUEST, OWN_CREDENTIAL),
             Self::NoToken => answer::problem(StatusCode::SERVICE_UNAVAILABLE, NO_TOKEN),
         }

@@ -1,5 +1,6 @@
 //! A corpus file: one policy, its tokens, and cases. In `target`, `host`, header values and `body`, a character up to U+00FF stands
 //! for the byte of that number, so that a case can say any bytes.
+//! A case with a `jwt` presents that token as a bearer, or wherever its header values or its target say `{jwt}`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +8,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::doors::Door;
+use super::mint::{Mint, Pen};
+use super::outside::World;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,10 +26,13 @@ pub struct File {
     /// Whether the answers depend on bodies, which nginx never shows.
     #[serde(default)]
     pub inspects: bool,
+    /// Tokens that cases differ from.
+    #[serde(default)]
+    good: BTreeMap<String, Mint>,
     pub cases: Vec<Case>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub name: String,
@@ -43,6 +49,14 @@ pub struct Case {
     #[serde(default)]
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
+    jwt: Option<Mint>,
+    /// A second one, `{jwt2}`.
+    jwt2: Option<Mint>,
+    /// Whether the request opens a WebSocket.
+    #[serde(default)]
+    websocket: bool,
+    /// What Envoy tells of the client's certificate; no other door is told.
+    pub peer: Option<Peer>,
     /// Decided before a body is looked at, whatever the file says.
     #[serde(default)]
     before_body: bool,
@@ -51,10 +65,19 @@ pub struct Case {
     skip: Vec<Skip>,
     #[serde(default)]
     differs: Vec<Differs>,
+    /// Every token that the request shows, once it is made.
     #[serde(skip)]
-    pub token: Option<String>,
+    pub shown: Vec<String>,
     #[serde(skip)]
     pub inspects: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    pub principal: String,
+    /// `ec` for that key's certificate, or `text:…`.
+    pub certificate: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +92,13 @@ pub struct Expect {
     pub missing_any: Option<String>,
     /// `x-scopegate-id` that the upstream is told; none on a public route.
     pub id: Option<String>,
+    /// The source that it comes from.
+    #[serde(default = "tokens")]
+    pub by: String,
+    /// What the caller holds, where no token file says it.
+    pub scopes: Option<String>,
+    /// What the operator is told of a refused credential.
+    pub cause: Option<String>,
     /// Further headers that the upstream gets.
     #[serde(default)]
     pub upstream: BTreeMap<String, String>,
@@ -83,7 +113,7 @@ pub struct Expect {
 }
 
 /// Doors at which the case cannot be put, and why not.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Skip {
     doors: Vec<Door>,
@@ -91,7 +121,7 @@ struct Skip {
 }
 
 /// Doors whose own protocol makes another answer of the same request, and why.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Differs {
     doors: Vec<Door>,
@@ -112,6 +142,14 @@ fn allowed() -> String {
     "allowed".into()
 }
 
+fn tokens() -> String {
+    "tokens".into()
+}
+
+/// As the proxy in front leaves it out where it asks over HTTP: there the key alone tells of a WebSocket.
+const UPGRADE: [(&str, &str); 2] = [("connection", "Upgrade"), ("upgrade", "websocket")];
+const HANDSHAKE: [(&str, &str); 2] = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), ("sec-websocket-version", "13")];
+
 impl File {
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
@@ -123,12 +161,16 @@ impl File {
             if let Some(id) = &case.caller {
                 let token = clear.get(id).unwrap_or_else(|| panic!("{}: {}: no token of {id}", file.name, case.name)).clone();
                 case.headers.insert(0, ("authorization".into(), format!("Bearer {token}")));
-                case.token = Some(token);
             }
             let reasons = case.skip.iter().map(|skip| &skip.why).chain(case.differs.iter().map(|differs| &differs.why));
             assert!(reasons.into_iter().all(|why| !why.is_empty()), "{}: why?", case.name);
         }
         file
+    }
+
+    /// Whether any of its tokens is made.
+    pub fn mints(&self) -> bool {
+        self.cases.iter().any(|case| case.jwt.is_some())
     }
 
     /// Every token that a case may present, by entry.
@@ -148,7 +190,36 @@ impl File {
 
 impl Case {
     pub fn skips(&self, door: Door) -> bool {
-        self.skip.iter().any(|skip| skip.doors.contains(&door))
+        let untold = self.peer.is_some() && !matches!(door, Door::Check | Door::CheckRaw);
+        untold || self.skip.iter().any(|skip| skip.doors.contains(&door))
+    }
+
+    /// The case with its tokens made, at `now`.
+    pub fn made(&self, file: &File, world: &World, now: i64) -> Self {
+        let mut case = self.clone();
+        let pen = Pen { world, now };
+        for (mark, mint) in [("{jwt}", &self.jwt), ("{jwt2}", &self.jwt2)] {
+            let Some(mint) = mint else { continue };
+            let token = mint.token(&file.good, world, now);
+            let values = |case: &Self| case.headers.iter().any(|(_, value)| value.contains(mark)) || case.target.contains(mark);
+            if !values(&case) {
+                case.headers.insert(0, ("authorization".into(), format!("Bearer {mark}")));
+            }
+            let headers = case.headers.iter_mut().map(|(_, value)| value);
+            let told = case.expect.upstream.values_mut().chain(&mut case.expect.upstream_target).chain(&mut case.expect.id);
+            for text in headers.chain(told).chain([&mut case.target]) {
+                *text = pen.text(&text.replace(mark, &token));
+            }
+            case.shown.push(token);
+        }
+        case
+    }
+
+    /// As a door gets them.
+    pub fn headers_at(&self, door: Door) -> Vec<(String, String)> {
+        let upgrade = UPGRADE.into_iter().filter(|_| !matches!(door, Door::Envoy | Door::Nginx | Door::Traefik | Door::Caddy));
+        let opening = upgrade.chain(HANDSHAKE).filter(|_| self.websocket).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.headers.iter().cloned().chain(opening).collect()
     }
 
     /// What this door must answer.

@@ -17,6 +17,7 @@ const TABLE: &[(&str, u16, &str)] = &[
     ("denied", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("wrong_role", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("wrong_tenant", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
+    ("restricted", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("unknown_tool", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("ambiguous_path", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous path"}"#),
     ("empty_path", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous path"}"#),
@@ -30,8 +31,10 @@ const TABLE: &[(&str, u16, &str)] = &[
     ("no_http_attributes", 400, r#"{"error":"invalid_request","message":"No HTTP request to decide on"}"#),
     ("invalid_forwarded", 400, r#"{"error":"invalid_request","message":"Missing or ambiguous forwarded request"}"#),
     ("ambiguous_framing", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous message framing"}"#),
+    ("invalid_upgrade", 400, r#"{"error":"invalid_request","message":"Malformed WebSocket upgrade"}"#),
     ("headers_too_large", 431, r#"{"error":"invalid_request","message":"Request headers are too large"}"#),
     ("not_ready", 503, r#"{"error":"temporarily_unavailable","message":"Not ready"}"#),
+    ("credential_unavailable", 503, r#"{"error":"temporarily_unavailable","message":"Credential cannot be checked now"}"#),
 ];
 
 pub fn told(expect: &Expect) -> Told {

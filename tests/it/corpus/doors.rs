@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use scopegate::proto::check_response::HttpResponse;
+use scopegate::proto::{self, check_response::HttpResponse};
 use serde::Deserialize;
 
-use super::case::{Case, Expect, File, bytes};
+use super::case::{Case, Expect, File, Peer, bytes};
 use super::contract;
+use super::outside::World;
 use crate::harness::grpc::{self, Asked, Client, Header};
 use crate::harness::wire::{Reply, value};
 use crate::harness::{Gate, ask};
@@ -41,6 +42,7 @@ impl Door {
 pub struct Doors<'a> {
     gate: &'a Gate,
     file: &'a File,
+    world: &'a World,
     checks: Client,
 }
 
@@ -58,8 +60,8 @@ struct Forwarded {
 }
 
 impl<'a> Doors<'a> {
-    pub async fn open(gate: &'a Gate, file: &'a File) -> Self {
-        Self { gate, file, checks: grpc::connect(gate.ext_authz()).await }
+    pub async fn open(gate: &'a Gate, file: &'a File, world: &'a World) -> Self {
+        Self { gate, file, world, checks: grpc::connect(gate.ext_authz()).await }
     }
 
     /// Gives the id of the decision where the door tells it.
@@ -75,7 +77,7 @@ impl<'a> Doors<'a> {
 
     async fn proxy(&self, case: &Case, expect: &Expect) -> Result<Option<String>, String> {
         self.gate.upstream.take();
-        let reply = ask(self.gate.proxy(), request(case, &case.method, &case.target, &[])).await;
+        let reply = ask(self.gate.proxy(), request(case, Door::Proxy, (&case.method, &case.target), &[])).await;
         let mut seen = self.gate.upstream.take();
         if expect.status != 200 {
             if !seen.is_empty() {
@@ -98,11 +100,11 @@ impl<'a> Doors<'a> {
             method: bytes(&case.method),
             target: bytes(&case.target),
             host: if case.no_host { Vec::new() } else { bytes(&case.host) },
-            headers: headers(case),
+            headers: headers(case, if raw { Door::CheckRaw } else { Door::Check }),
             body: bytes(case.body.as_deref().unwrap_or_default()),
             raw,
             extensions: Vec::new(),
-            source: None,
+            source: case.peer.as_ref().map(|peer| self.peer(peer)),
         };
         let response = asked.clone().ask(&mut self.checks).await;
         same("status", &grpc::status(&response), &expect.status)?;
@@ -110,7 +112,7 @@ impl<'a> Doors<'a> {
         let id = grpc::metadata(&response, "decision");
         match &response.http_response {
             Some(HttpResponse::DeniedResponse(denial)) => {
-                let header = |option: &scopegate::proto::HeaderValueOption| {
+                let header = |option: &proto::HeaderValueOption| {
                     let header = option.header.as_ref().unwrap();
                     (String::from_utf8(header.key.to_vec()).unwrap(), header.value.to_vec())
                 };
@@ -129,13 +131,13 @@ impl<'a> Doors<'a> {
 
     /// Envoy's HTTP mode: the request itself under a prefix; headers of the answer overwrite, and some are named for removal.
     async fn envoy(&self, case: &Case, expect: &Expect) -> Result<Option<String>, String> {
-        let reply = ask(self.gate.forward_auth(), request(case, &case.method, &format!("/envoy{}", case.target), &[])).await;
+        let reply = ask(self.gate.forward_auth(), request(case, Door::Envoy, (&case.method, &format!("/envoy{}", case.target)), &[])).await;
         if expect.status != 200 {
             return denied(expect, &reply.into(), case.method == "HEAD");
         }
         same("status", &reply.status, &200)?;
         let removed = reply.header("x-envoy-auth-headers-to-remove").unwrap_or_default();
-        let mut list = headers(case);
+        let mut list = headers(case, Door::Envoy);
         for (name, value) in self.identity_of(&reply) {
             list.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
             list.push((name, value));
@@ -158,7 +160,7 @@ impl<'a> Doors<'a> {
         if !case.no_host {
             described.push(("x-forwarded-host", &*case.host));
         }
-        let reply = ask(self.gate.forward_auth(), request(case, "GET", path, &described)).await;
+        let reply = ask(self.gate.forward_auth(), request(case, door, ("GET", path), &described)).await;
         if expect.status != 200 {
             return denied(expect, &reply.into(), false);
         }
@@ -174,7 +176,36 @@ impl<'a> Doors<'a> {
         for name in expect.absent.iter().filter(|name| ours(name)) {
             same(name, &reply.header(name).as_deref(), &Some(""))?;
         }
+        self.left(case, expect, &reply)?;
         Ok(reply.header("x-scopegate-decision"))
+    }
+
+    /// What is for the proxy to put in the place of what came: the cookies and the target without their credentials.
+    fn left(&self, case: &Case, expect: &Expect, reply: &Reply) -> Result<(), String> {
+        let query = |target: &str| target.split_once('?').map(|(_, query)| query.to_owned());
+        if let Some(left) = expect.upstream_target.as_ref().filter(|left| query(left) != query(&case.target)) {
+            same("x-scopegate-target", &reply.header("x-scopegate-target").as_ref(), &Some(left))?;
+        }
+        if let Some(left) = expect.upstream.get("cookie") {
+            same("cookie", &reply.header("cookie").as_ref(), &Some(left))?;
+        }
+        if expect.absent.iter().any(|name| name == "cookie") {
+            same("cookie", &reply.header("cookie").as_deref(), &Some(""))?;
+        }
+        Ok(())
+    }
+
+    /// As Envoy writes it into a check.
+    fn peer(&self, peer: &Peer) -> proto::attribute_context::Peer {
+        let keys = &self.world.keys;
+        let text = peer.certificate.strip_prefix("text:").map(|text| text.as_bytes().to_vec());
+        let pem = text.or_else(|| (!peer.certificate.is_empty()).then(|| keys.files[&format!("{}.crt", peer.certificate)].clone()));
+        let escaped = pem
+            .unwrap_or_default()
+            .into_iter()
+            .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+        let certificate = escaped.collect::<String>().into();
+        proto::attribute_context::Peer { principal: peer.principal.clone().into(), certificate }
     }
 
     /// Whether the file's `forward.headers` has the name.
@@ -187,15 +218,17 @@ impl<'a> Doors<'a> {
         let mut told = BTreeMap::new();
         if let Some(id) = &expect.id {
             told.insert("x-scopegate-id".to_owned(), id.clone());
-            told.insert("x-scopegate-credential".to_owned(), "tokens".to_owned());
-            told.extend(self.file.scopes_of(id).map(|scopes| ("x-scopegate-scopes".to_owned(), scopes)));
+            told.insert("x-scopegate-credential".to_owned(), expect.by.clone());
+            let scopes = expect.scopes.clone().or_else(|| self.file.scopes_of(id)).unwrap_or_default();
+            told.insert("x-scopegate-scopes".to_owned(), scopes);
         }
         told.extend(expect.upstream.iter().map(|(name, value)| (name.clone(), value.clone())));
         told
     }
 
     fn identity_of(&self, reply: &Reply) -> Vec<Header> {
-        let ours = |name: &str| (name.starts_with("x-scopegate-") && name != "x-scopegate-decision") || self.configured(name);
+        let for_the_proxy = ["x-scopegate-decision", "x-scopegate-target"];
+        let ours = |name: &str| (name.starts_with("x-scopegate-") && !for_the_proxy.contains(&name)) || self.configured(name) || name == "cookie";
         reply.headers.iter().filter(|(name, _)| ours(name)).cloned().collect()
     }
 
@@ -215,7 +248,7 @@ impl<'a> Doors<'a> {
             }
         }
         let leaks = |token: &String| forwarded.headers.iter().any(|(_, value)| String::from_utf8_lossy(value).contains(&**token));
-        same("a credential at the upstream", &self.file.clear_tokens().values().any(leaks), &expect.forwards)
+        same("a credential at the upstream", &self.file.clear_tokens().values().chain(&case.shown).any(leaks), &expect.forwards)
     }
 }
 
@@ -242,19 +275,20 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> 
     if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, not {expected:?}")) }
 }
 
-fn headers(case: &Case) -> Vec<Header> {
-    case.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect()
+fn headers(case: &Case, door: Door) -> Vec<Header> {
+    case.headers_at(door).into_iter().map(|(name, value)| (name, bytes(&value))).collect()
 }
 
 /// The bytes of an HTTP/1.1 request; `described` are headers about another one, which then has the host.
-fn request(case: &Case, method: &str, target: &str, described: &[(&str, &str)]) -> Vec<u8> {
+fn request(case: &Case, door: Door, (method, target): (&str, &str), described: &[(&str, &str)]) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     if !described.is_empty() {
         head.push_str("host: gate.test\r\n");
     } else if !case.no_host {
         head.push_str(&format!("host: {}\r\n", case.host));
     }
-    for (name, value) in described.iter().map(|(name, value)| (*name, *value)).chain(case.headers.iter().map(|(name, value)| (&**name, &**value))) {
+    let own = case.headers_at(door);
+    for (name, value) in described.iter().map(|(name, value)| (*name, *value)).chain(own.iter().map(|(name, value)| (&**name, &**value))) {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     // A sub-request of nginx has no body.
