@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn by_key(grant: &Grant, claims: &Value, key: usize) -> Result<Principal, Cause> {
-        grant.principal(Claims::parse(claims.to_string().as_bytes()).unwrap(), key, &Universe::default(), &roles())
+        grant.principal(Arc::new(Claims::parse(claims.to_string().as_bytes()).unwrap()), key, &Universe::default(), &roles())
     }
 
     fn principal(grant: &Grant, claims: &Value) -> Result<Principal, Cause> {
@@ -182,7 +182,9 @@ mod tests {
         for value in [json!(7), json!(true), json!({}), json!(["editor", null])] {
             assert_eq!(cause(&Grant::default(), &json!({"sub": "u", "roles": value})), Some(Cause::Claims), "{value}");
         }
-        for value in [json!(7), json!(null), json!(""), json!(" u"), json!("u\n"), json!("a\u{a0}b"), json!("\u{7f}"), json!(["u"]), json!("u".repeat(257))] {
+        for value in
+            [json!(7), json!(null), json!(""), json!(" u"), json!("u\n"), json!("a\u{a0}b"), json!("\u{7f}"), json!(["u"]), json!("u".repeat(257))]
+        {
             assert_eq!(cause(&Grant::default(), &json!({"sub": value})), Some(Cause::Claims), "{value}");
         }
         assert_eq!(cause(&Grant::default(), &json!({"name": "u"})), Some(Cause::Claims));
