@@ -245,9 +245,8 @@ async fn s09_in_development_a_missing_key_is_made_for_the_time_being_and_said_lo
     let upstream = Upstream::start().await;
     let desk = desk("", &upstream);
     let serving = Serving::start(&desk.path().join("scopegate.yaml"), &[("SCOPEGATE_DEV_MODE", "true")]).await;
-    let log = serving.log();
-    assert!(log.contains("credential `backstage` has no keys and got a TEMPORARY one, for development only"), "{log}");
-    assert!(log.contains("DEVELOPMENT MODE"), "{log}");
+    serving.logged("credential `backstage` has no keys and got a TEMPORARY one, for development only").await;
+    serving.logged("DEVELOPMENT MODE").await;
     // Nobody else has it, and it is no open door.
     for line in [String::new(), bearer(""), bearer(&token(&key("catalog"))), bearer(&token(b""))] {
         assert_eq!(status(&serving, &line).await, 401, "{line}");
