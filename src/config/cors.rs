@@ -45,7 +45,7 @@ pub fn cors(tree: &Node, faults: &mut Faults) -> Option<Cors> {
 }
 
 /// As a browser serialises one (RFC 6454 §6.2).
-fn is_origin(text: &str) -> bool {
+pub fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else { return false };
     let default_port = match scheme {
         "http" => ":80",
