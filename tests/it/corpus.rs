@@ -6,6 +6,7 @@ mod doors;
 mod keys;
 mod mint;
 mod outside;
+mod rotation;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -21,4 +21,5 @@ mod import;
 mod reload;
 mod secrets;
 mod token_commands;
+mod trial;
 mod websocket;
