@@ -72,7 +72,11 @@ fn every_example_passes_the_check_as_it_is_with_the_variables_of_its_readme() {
 fn without_network(folder: &str, file: &str, text: &str) -> String {
     let here = "http://127.0.0.1:9/";
     match (folder, file) {
-        ("backstage", "scopegate.yaml") => text.replace("https://", here),
+        // Origins are no addresses to ask.
+        ("backstage", "scopegate.yaml") => {
+            let lines = text.lines().map(|line| if line.starts_with("cors:") { line.to_owned() } else { line.replace("https://", here) });
+            lines.collect::<Vec<_>>().join("\n")
+        }
         ("backflow", "scopegate.yaml") => text.replace("    project_id:", &format!("    keys_url: {here}\n    project_id:")),
         ("backflow", _) => text.replace("project_id:", &format!("keys_url: '{here}', project_id:")),
         _ => text.to_owned(),
