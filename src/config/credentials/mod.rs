@@ -119,6 +119,8 @@ struct Desk<'a> {
     node: &'a Node,
     base: &'a Path,
     env: Env<'a>,
+    /// A secret that others may read is a fault, and not a warning alone.
+    strict: bool,
     files: &'a mut Vec<PathBuf>,
     warnings: &'a mut Vec<String>,
     faults: &'a mut Faults,
@@ -168,11 +170,12 @@ impl Desk<'_> {
 pub fn plan(tree: &Node, base: &Path, env: Env<'_>, (warnings, faults): (&mut Vec<String>, &mut Faults)) -> (Vec<Plan>, Vec<PathBuf>) {
     let said = tree.get("credentials").map(Node::entries).unwrap_or_default();
     let (mut plans, mut files) = (Vec::new(), Vec::new());
+    let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
     for (key, node) in said {
         if key.text.is_empty() || !key.text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             faults.at_place(key.place, format!("credential `{}` has an odd name; use letters, digits, `-`, `_` and `.`", key.text.escape_debug()));
         }
-        let desk = Desk { name: &key.text, node, base, env, files: &mut files, warnings: &mut *warnings, faults: &mut *faults };
+        let desk = Desk { name: &key.text, node, base, env, strict, files: &mut files, warnings: &mut *warnings, faults: &mut *faults };
         plans.extend(source(desk));
     }
     // Backstop's clients may send `X-Backstop-Token`, which wins over `Authorization` there.

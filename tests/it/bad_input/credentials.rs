@@ -1,5 +1,8 @@
 //! Sources of credentials with a fault: each stops the start with what would be right, none quotes a secret.
 
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use super::{Case, GOOD, PLANTED, ROUTES, faults_of, one};
 
 /// A source named `it`, and nothing else that could be wrong.
@@ -212,4 +215,21 @@ fn origins_are_named_as_browsers_send_them() {
     one(&said("{origins: ['https://a.example.com'], max_age: 1d}"), "`cors.max_age` is `1d`; browsers keep no answer for over `2h`");
     let route = "credentials: {tokens: {kind: static, file: tokens.json}}\nroutes: {GET /x: {scopes: [app:use], preflight: pass}}\n";
     one(&faults_of(route), "route `GET /x`: `preflight` says nothing without `cors`");
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_a_warning_and_under_strict_modes_a_fault() {
+    let source = "credentials:\n  it: {kind: webhook, token_file: secret, scopes: [app:use]}\nroutes: {GET /x: app:use}\n";
+    let written = |text: &str| {
+        let case = Case::new(text, GOOD);
+        std::fs::write(case.path("secret"), PLANTED).unwrap();
+        set_permissions(case.path("secret"), Permissions::from_mode(0o644)).unwrap();
+        case
+    };
+    let warnings = written(source).load().unwrap().warnings;
+    assert_eq!(warnings, ["credential `it` has a `token_file` that other users may read; `chmod 600` it"]);
+    let strict = written(&format!("{source}strict_file_modes: true\n"));
+    one(&strict.faults(), "credential `it` has a `token_file` that other users may read; `chmod 600` it (scopegate.yaml:2:");
+    set_permissions(strict.path("secret"), Permissions::from_mode(0o600)).unwrap();
+    assert!(strict.load().unwrap().warnings.is_empty());
 }
