@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::egress::{Credential, Egress, Sealed};
 use crate::config::{Address, Input, Settings, load};
 use crate::credential::digest::TagKey;
+use crate::fetch;
 use crate::gate::{Door, Gate};
+use crate::jose::HmacKey;
 use crate::keys::Registry;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
@@ -18,9 +21,11 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
 use crate::transport::admin::{self, Admin};
+use crate::transport::egress::Target;
+use crate::transport::egress::token::Token;
 use crate::transport::ext_authz::Health;
 use crate::transport::listener::Listener;
-use crate::transport::worker::{Shared, Workers};
+use crate::transport::worker::{Shared, Way, Workers};
 
 /// A running gate.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Addresses {
     pub ext_authz: Option<Address>,
     pub forward_auth: Option<Address>,
     pub admin: Option<Address>,
+    /// Listeners for the service's own calls, in the order of the file.
+    pub egress: Vec<Address>,
 }
 
 /// Starts every door. `Err` has one line a fault. Call inside a multi-threaded tokio runtime.
@@ -60,7 +67,13 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = bind(&settings)?;
     let health = Health::default();
     let drain = CancellationToken::new();
-    let shared = Shared { gate: Arc::clone(&gate), settings: Arc::new(settings.clone()), health: health.clone(), drain: drain.clone() };
+    let shared = Shared {
+        gate: Arc::clone(&gate),
+        settings: Arc::new(settings.clone()),
+        health: health.clone(),
+        egress: targets(&settings).map_err(|message| vec![message])?,
+        drain: drain.clone(),
+    };
     let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
     let workers = Workers::start(&shared).map_err(broken)?;
     let (watch, files, development) = (Watch::default(), loaded.files.clone(), loaded.development);
@@ -80,6 +93,10 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
             Door::ForwardAuth => addresses.forward_auth = address,
         }
         workers.accept(door, listener, drain.clone()).map_err(broken)?;
+    }
+    for (index, listener) in doors.egress.into_iter().enumerate() {
+        addresses.egress.extend(listener.address());
+        workers.accept(Way::Egress(index), listener, drain.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
@@ -126,8 +143,25 @@ fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<
     Ok(telemetry)
 }
 
+/// Where the service's own calls go.
+fn targets(settings: &Settings) -> Result<Arc<[Arc<Target>]>, String> {
+    if settings.egress.is_empty() {
+        return Ok(Arc::default());
+    }
+    let roots = fetch::tls()?;
+    let target = |said: &Egress| {
+        let token = match &said.credential {
+            Credential::Backstage(Sealed(key)) => Token::backstage(HmacKey::new(key)),
+            Credential::File(path) => Token::file(path.clone()),
+        };
+        Target::new(&said.url, &roots, token).map(Arc::new).map_err(|why| format!("`egress.url` of {} cannot be used: {why}", said.listen))
+    };
+    settings.egress.iter().map(target).collect()
+}
+
 struct Doors {
     serving: Vec<(Door, Listener)>,
+    egress: Vec<Listener>,
     admin: Option<Listener>,
 }
 
@@ -139,20 +173,21 @@ fn bind(settings: &Settings) -> Result<Doors, Vec<String>> {
         match Listener::bind(address) {
             Ok(listener) => Some(listener),
             Err(error) => {
-                faults.push(format!("`listen.{name}` cannot listen on {address}: {error}; free it or set another address"));
+                faults.push(format!("`{name}` cannot listen on {address}: {error}; free it or set another address"));
                 None
             }
         }
     };
     let listen = &settings.listen;
     let serving = [
-        (Door::Proxy, bound("proxy", &listen.proxy)),
-        (Door::ExtAuthz, bound("ext_authz", &listen.ext_authz)),
-        (Door::ForwardAuth, bound("forward_auth", &listen.forward_auth)),
+        (Door::Proxy, bound("listen.proxy", &listen.proxy)),
+        (Door::ExtAuthz, bound("listen.ext_authz", &listen.ext_authz)),
+        (Door::ForwardAuth, bound("listen.forward_auth", &listen.forward_auth)),
     ];
-    let admin = bound("admin", &listen.admin);
+    let admin = bound("listen.admin", &listen.admin);
+    let egress = settings.egress.iter().filter_map(|egress| bound("egress.listen", &Some(egress.listen.clone()))).collect();
     let serving = serving.into_iter().filter_map(|(door, listener)| Some((door, listener?))).collect();
-    if faults.is_empty() { Ok(Doors { serving, admin }) } else { Err(faults) }
+    if faults.is_empty() { Ok(Doors { serving, egress, admin }) } else { Err(faults) }
 }
 
 /// Health answers through the drain; the task is ended with the process.

@@ -115,8 +115,7 @@ pub struct ScopeSet {
 
 impl ScopeSet {
     pub fn new(mut texts: Vec<Scope>, universe: &Universe) -> Self {
-        let mut seen = std::collections::HashSet::new();
-        texts.retain(|text| seen.insert(text.clone()));
+        dedupe(&mut texts);
         let mut bits = vec![0_u64; universe.texts.len().div_ceil(64)];
         let mut set = |index: usize| {
             if let Some(word) = bits.get_mut(index / 64) {
@@ -149,6 +148,24 @@ impl ScopeSet {
     pub fn joined(&self) -> &str {
         &self.joined
     }
+}
+
+/// Keeps the first of each; a look-up costs more than a few comparisons.
+fn dedupe(texts: &mut Vec<Scope>) {
+    if texts.len() <= 16 {
+        let mut index = 1;
+        while index < texts.len() {
+            let (before, rest) = texts.split_at(index);
+            if rest.first().is_some_and(|text| before.contains(text)) {
+                texts.remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        return;
+    }
+    let mut seen = std::collections::HashSet::new();
+    texts.retain(|text| seen.insert(text.clone()));
 }
 
 /// Scope sets by what they hold: a million credentials with the same scopes share one.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::egress;
 use super::fault::Faults;
 use super::quantity;
 use super::settings::{Address, Listen, Settings, Upstream};
 use super::tree::{Node, Value};
 use crate::identity::{Claim, FIXED, Identity, PREFIX, Part, Template};
+use crate::policy::cors::Preflights;
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
 use crate::policy::{Access, Needs, Policy, Rule, Tools};
@@ -27,13 +29,14 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
+    let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
     let upstream = tree.get("upstream").and_then(|node| upstream(node, faults));
     let listen = tree.get("listen");
     let mut door = |name: &str, default: Option<u16>| {
         let said = listen.and_then(|listen| listen.get(name));
         match said {
             None => default.map(|port| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)))),
-            Some(node) => address(node, name, faults),
+            Some(node) => address(node, &format!("listen.{name}"), faults),
         }
     };
     let listen = Listen {
@@ -65,6 +68,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         otlp: otlp.and_then(Node::text).map(str::to_owned),
         watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
         drain_timeout: duration(tree.get("drain_timeout"), Duration::from_secs(30)),
+        egress,
         key_cache: match tree.get("key_cache").and_then(Node::text) {
             Some("off") => None,
             Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
@@ -110,7 +114,8 @@ fn duration(node: Option<&Node>, default: Duration) -> Duration {
     node.and_then(Node::text).and_then(quantity::duration).unwrap_or(default)
 }
 
-fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
+/// `name` is the key as a fault names it.
+pub fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
     let text = node.text()?;
     if text == "off" {
         return None;
@@ -120,7 +125,7 @@ fn address(node: &Node, name: &str, faults: &mut Faults) -> Option<Address> {
     }
     let resolved = text.to_socket_addrs().ok().and_then(|mut list| list.next());
     if resolved.is_none() {
-        faults.at(node, format!("`listen.{name}` is {}; it is `host:port`, `unix:/path` or `off`", node.quoted()));
+        faults.at(node, format!("`{name}` is {}; it is `host:port`, `unix:/path` or `off`", node.quoted()));
     }
     resolved.map(Address::Tcp)
 }
@@ -168,7 +173,7 @@ pub fn roles(tree: &Node, faults: &mut Faults) -> Roles {
 
 /// Rules from `routes` and `default`. `sources` are the names that a route may speak of.
 pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Faults) -> Policy {
-    let mut compiler = Compiler { universe: Universe::default(), sources, roles };
+    let mut compiler = Compiler { universe: Universe::default(), sources, roles, cors: tree.get("cors").is_some() };
     let mut table = Table::default();
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
@@ -208,20 +213,28 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule { name: "".into(), access: Access::Deny, allow_paths: Oddities::default(), query_credentials: false },
+        None => Rule {
+            name: "".into(),
+            access: Access::Deny,
+            allow_paths: Oddities::default(),
+            query_credentials: false,
+            preflight: Preflights::default(),
+        },
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
         faults.at(node, "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement");
     }
     default.name = "default".into();
-    Policy { table, rules, default, universe: compiler.universe }
+    Policy { table, rules, default, universe: compiler.universe, cors: super::cors::cors(tree, faults) }
 }
 
 struct Compiler<'a> {
     universe: Universe,
     sources: &'a [String],
     roles: &'a Roles,
+    /// Whether there is a `cors`.
+    cors: bool,
 }
 
 impl Compiler<'_> {
@@ -241,7 +254,15 @@ impl Compiler<'_> {
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
         let query_credentials = node.get("query_credentials").is_some_and(Node::is_true);
-        Rule { name: name.into(), access, allow_paths, query_credentials }
+        let preflight = match node.get("preflight").and_then(Node::text) {
+            Some("pass") => Preflights::Pass,
+            Some("require") => Preflights::Require,
+            Some(_) | None => Preflights::Answer,
+        };
+        if let (Some(said), false) = (node.get("preflight"), self.cors) {
+            faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
+        }
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {

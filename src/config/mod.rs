@@ -2,7 +2,9 @@
 //! What was said (a tree) and what it means (the types of the other rooms) meet in this room only.
 
 pub mod compile;
+pub mod cors;
 pub mod credentials;
+pub mod egress;
 pub mod fault;
 pub mod load;
 pub mod quantity;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::egress::Egress;
+
 /// Where a door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -60,6 +62,8 @@ pub struct Settings {
     pub otlp: Option<String>,
     pub watch: bool,
     pub drain_timeout: Duration,
+    /// Listeners for the service's own calls.
+    pub egress: Vec<Egress>,
     /// Where copies of fetched key sets are kept.
     pub key_cache: Option<PathBuf>,
 }
@@ -67,7 +71,7 @@ pub struct Settings {
 impl Settings {
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, key_cache } = self;
+        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -75,6 +79,7 @@ impl Settings {
             ("telemetry", *audit != new.audit || *otlp != new.otlp),
             ("reload", *watch != new.watch),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
+            ("egress", *egress != new.egress),
             ("key_cache", *key_cache != new.key_cache),
         ]
         .into_iter()

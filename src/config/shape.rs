@@ -65,8 +65,13 @@ pub static FILE: Shape = Shape::Object(&[
     key("forward", Shape::Object(FORWARD), "what the upstream is told"),
     key("telemetry", Shape::Object(TELEMETRY), "where audit lines and traces go"),
     key("reload", Shape::Object(RELOAD), "what starts a reload beside SIGHUP and `POST /reload`"),
-    key("strict_file_modes", Shape::Bool, "a token file that other users may read is a fault; default `false`, a warning"),
+    key("strict_file_modes", Shape::Bool, "a file of tokens or secrets that other users may read is a fault; default `false`, a warning"),
     key("drain_timeout", Shape::Duration, "how long requests in flight may go on after SIGTERM; default `30s`"),
+    key(
+        "cors",
+        Shape::Object(CORS),
+        "pages in browsers that may call; preflights are answered before authentication, WebSockets of other origins are refused",
+    ),
     key("egress", Shape::List(&Shape::Object(EGRESS)), "listeners for the service's own calls, to which a credential is added"),
     key("key_cache", Shape::Text, "folder for copies of fetched key sets; default `scopegate-keys` beside this file, `off` for none"),
     later("tls"),
@@ -74,7 +79,6 @@ pub static FILE: Shape = Shape::Object(&[
     later("store_keys"),
     later("management"),
     later("limits"),
-    later("cors"),
 ]);
 
 const UPSTREAM: &[Key] = &[
@@ -197,6 +201,12 @@ const IDENTITY: &[Key] = &[
     key("tenant", Shape::Text, "its tenant"),
 ];
 
+const CORS: &[Key] = &[
+    key("origins", Shape::Texts, "`https://host[:port]` as browsers send it; `*` for all, without credentials"),
+    key("credentials", Shape::Bool, "whether pages may send cookies; default `false`"),
+    key("max_age", Shape::Duration, "how long browsers keep a preflight's answer; default `10m`, at most `2h`"),
+];
+
 const EGRESS: &[Key] = &[
     key("listen", Shape::Text, "`127.0.0.1:PORT` or `unix:/path`: whoever reaches it speaks as this service"),
     key("url", Shape::Text, "where the calls go, `https://host` or `http://host:port`"),
@@ -217,10 +227,14 @@ const ROUTE: &[Key] = &[
     key("tools", Shape::Map(&Shape::Texts, "a tool"), "JSON-RPC `tools/call`: `params.name` to the scopes that it needs"),
     key("max_body", Shape::Size, "longest body that `tools` inspects; default `64KiB`"),
     key("allow_paths", Shape::Texts, "`encoded_slash`, `semicolon`, `empty_segment`: what paths of this route may contain"),
+    key(
+        "preflight",
+        Shape::Choice(&["answer", "pass", "require"], &[]),
+        "what becomes of CORS preflights: answered here, passed to the upstream, or like any request; default `answer`; needs `cors`",
+    ),
     key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
     later("mfa"),
     later("rate_limit"),
-    later("preflight"),
     later("websocket"),
     later("mode"),
 ];

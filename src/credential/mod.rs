@@ -28,6 +28,18 @@ pub enum Place {
     Certificate,
 }
 
+/// What a shared cache has to be told of an answer. RFC 9111 §3.5 keeps caches from answers to `Authorization`, and to nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching<'p> {
+    Known,
+    /// For this caller alone, told apart by this header.
+    Private {
+        vary: &'p str,
+    },
+    /// RFC 6750 §2.3: the URL itself is a secret.
+    Never,
+}
+
 /// What a place holds in one request.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Presented<'a> {
@@ -42,6 +54,15 @@ pub enum Presented<'a> {
 }
 
 impl Place {
+    pub fn caching(&self) -> Caching<'_> {
+        match self {
+            Self::Bearer | Self::Certificate => Caching::Known,
+            Self::Header(name) => Caching::Private { vary: name },
+            Self::Cookie(_) => Caching::Private { vary: "cookie" },
+            Self::Query(_) => Caching::Never,
+        }
+    }
+
     /// `query` is whether a parameter of the URL may be a credential in this request.
     pub fn read<'a, H: Headers>(&self, view: &RequestView<'a, H>, query: bool) -> Presented<'a> {
         match self {

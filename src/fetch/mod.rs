@@ -109,7 +109,8 @@ impl Client {
     }
 }
 
-fn tls() -> Result<ClientConfig, String> {
+/// Whom to believe behind `https`: the roots of Mozilla and of the system.
+pub fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {

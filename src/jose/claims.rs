@@ -11,7 +11,6 @@ use super::{Fault, tree};
 const MAX_DATE: u64 = 1 << 53;
 
 /// The members of a payload.
-#[derive(Clone)]
 pub struct Claims(Map<String, Value>);
 
 impl Claims {

@@ -117,8 +117,10 @@ impl Disk {
     }
 }
 
+/// Never through a link that somebody put there.
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    let _ = fs::remove_file(path);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 impl Kept {

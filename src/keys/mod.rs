@@ -6,6 +6,9 @@ mod disk;
 mod freshness;
 mod keeper;
 mod remote;
+mod rounds;
+#[cfg(test)]
+mod sample;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -140,5 +143,122 @@ impl Registry {
             disk.ok().map(Arc::new)
         };
         self.disk.get_or_init(open).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::jwks;
+    use super::*;
+    use crate::fetch::local::{Local, Reply, leap};
+    use crate::gate::unix_now;
+    use crate::principal::Keys;
+    use std::time::Duration;
+
+    const DUE: Duration = Duration::from_secs(300);
+
+    fn registry(folder: Option<PathBuf>) -> Registry {
+        Registry::new(Handle::current(), folder)
+    }
+
+    /// A folder with a copy of what `server` publishes at `/keys`.
+    async fn kept(server: &Local, folder: &Path) -> Where {
+        let place = Where::jwks(&server.url("/keys?key=secret")).unwrap();
+        let remote = registry(Some(folder.join("kept"))).remote(&place);
+        remote.round(1).await;
+        // The second fetch begins when the copy of the first is written, and leaves none itself.
+        server.reply("/keys", Reply::Whole(500, vec![], String::new()));
+        leap(DUE).await;
+        remote.round(2).await;
+        server.reply_with("/keys", &jwks(&["a"]));
+        place
+    }
+
+    #[tokio::test]
+    async fn one_address_has_one_live_set_across_reloads() {
+        let server = Local::start().await;
+        server.reply_with("/keys", &jwks(&["a"]));
+        let registry = registry(None);
+        let [place, other] = [Where::jwks, Where::certificates].map(|kind| kind(&server.url("/keys")).unwrap());
+        let first = registry.remote(&place);
+        first.round(1).await;
+        let second = registry.remote(&place);
+        assert!(Arc::ptr_eq(&first, &second));
+        assert!(!Arc::ptr_eq(&first, &registry.remote(&other)));
+        drop(first);
+        assert!(second.loaded());
+        drop(second);
+        assert!(!registry.remote(&place).loaded());
+    }
+
+    #[tokio::test]
+    async fn a_restart_begins_with_the_kept_set() {
+        let (server, folder) = (Local::start().await, tempfile::tempdir().unwrap());
+        server.reply_with("/keys", &jwks(&["a"]));
+        let place = kept(&server, folder.path()).await;
+        server.reply("/keys", Reply::Whole(500, vec![], String::new()));
+        let remote = registry(Some(folder.path().join("kept"))).remote(&place);
+        let set = remote.current(unix_now()).unwrap();
+        assert!(set.knows("a") && *remote.changed().borrow());
+        remote.round(1).await;
+        assert!(Arc::ptr_eq(&set, &remote.current(unix_now()).unwrap()));
+        assert!(remote.status().last_error.unwrap().contains("`500`"));
+        // A day is a day, wherever the set was meanwhile.
+        leap(Duration::from_secs(24 * 60 * 60)).await;
+        assert!(remote.current(0).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_kept_set_that_is_still_published_stays_the_same() {
+        let (server, folder) = (Local::start().await, tempfile::tempdir().unwrap());
+        server.reply_with("/keys", &jwks(&["a"]));
+        let place = kept(&server, folder.path()).await;
+        let remote = registry(Some(folder.path().join("kept"))).remote(&place);
+        let set = remote.current(unix_now()).unwrap();
+        remote.round(1).await;
+        assert_eq!(remote.status().last_error, None);
+        assert!(Arc::ptr_eq(&set, &remote.current(unix_now()).unwrap()));
+        server.reply_with("/keys", &jwks(&["b"]));
+        leap(DUE).await;
+        remote.round(2).await;
+        assert!(remote.current(unix_now()).unwrap().knows("b"));
+    }
+
+    #[tokio::test]
+    async fn a_kept_document_without_keys_is_no_set() {
+        let (server, folder) = (Local::start().await, tempfile::tempdir().unwrap());
+        server.reply_with("/keys", &jwks(&["a"]));
+        let place = kept(&server, folder.path()).await;
+        let file = std::fs::read_dir(folder.path().join("kept")).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap().replace("OKP", "???");
+        std::fs::write(&file, text).unwrap();
+        assert!(!registry(Some(folder.path().join("kept"))).remote(&place).loaded());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_leaves_sets_in_memory() {
+        let (server, folder) = (Local::start().await, tempfile::tempdir().unwrap());
+        server.reply_with("/keys", &jwks(&["a"]));
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let remote = registry(Some(file)).remote(&Where::jwks(&server.url("/keys")).unwrap());
+        remote.round(1).await;
+        assert!(remote.loaded());
+    }
+
+    #[tokio::test]
+    async fn offline_nothing_is_fetched() {
+        let server = Local::start().await;
+        let registry = Registry::offline();
+        let remote = registry.remote(&Where::jwks(&server.url("/keys")).unwrap());
+        assert!(!remote.refresh(Duration::from_secs(600)).await);
+        assert!(!remote.loaded() && registry.client().is_none());
+        assert_eq!(server.count("/keys"), 0);
+    }
+
+    #[test]
+    fn a_place_is_shown_without_its_query() {
+        let place = Where::jwks("https://idp.example/keys?key=secret").unwrap();
+        assert_eq!((place.shown(), format!("{place:?}")), ("https://idp.example/keys".into(), "Where(jwks https://idp.example/keys)".into()));
     }
 }

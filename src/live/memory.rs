@@ -98,7 +98,7 @@ mod tests {
             roles: RoleSet::default(),
             tenant: None,
             email: None,
-            claims: Claims::parse(b"{}").unwrap(),
+            claims: Claims::parse(b"{}").unwrap().into(),
             restricted: false,
         };
         Arc::new(Proved { at: At { source: SourceId(0), means: 0 }, keys: None, until: 0, bound: None, principal })

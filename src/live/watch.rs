@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -13,6 +13,8 @@ use super::reload::{Reloader, Trigger};
 
 /// How long the disk must be quiet: an editor or a kubelet writes in several steps.
 const QUIET: Duration = Duration::from_millis(100);
+/// It is waited for no longer than this: a log that is written into the folder would put off every reload for ever.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Where the system cannot tell of changes, they are looked for this often.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -81,9 +83,12 @@ impl Follower {
         }
     }
 
-    /// Waits until nothing has happened for a while.
+    /// Waits until nothing has happened for a while, or for as long as anybody should.
     fn settle(&mut self, inbox: &Receiver<Event>) {
-        while let Ok(event) = inbox.recv_timeout(QUIET) {
+        let end = Instant::now() + LONGEST;
+        while Instant::now() < end
+            && let Ok(event) = inbox.recv_timeout(QUIET)
+        {
             if let Event::Files(files) = event {
                 self.set(files);
             }

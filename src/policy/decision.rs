@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::cors::{Preflight, Share};
 use super::judge::Allowed;
 use super::rule::Rule;
 use crate::principal::world::Wait;
@@ -17,6 +18,8 @@ pub struct Decision<'s> {
     pub caller: Option<Caller<'s>>,
     /// Who a refused credential would have been, and why it was refused.
     pub refused: Option<(Cause, Option<Cow<'s, str>>)>,
+    /// Whether the page in a browser that asks may read the answer.
+    pub share: Share<'s>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub enum Outcome {
     Inspect {
         limit: usize,
     },
+    /// A browser asks what it may ask: 204, and nothing goes on.
+    Preflight(Preflight),
     /// The answer depends on somebody outside: ask again once that is settled.
     Wait(Wait),
 }
@@ -62,7 +67,7 @@ impl From<Reason> for Denial {
 impl<'s> Decision<'s> {
     /// A refusal that no rule was asked about.
     pub fn refuse(reason: Reason) -> Self {
-        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None }
+        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None, share: Share::Off }
     }
 
     /// Who calls, or who a refused credential would have been.
@@ -74,7 +79,7 @@ impl<'s> Decision<'s> {
     pub fn denial(&self) -> Option<&Denial> {
         match &self.outcome {
             Outcome::Deny(denial) => Some(denial),
-            Outcome::Allow(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => None,
+            Outcome::Allow(_) | Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_) => None,
         }
     }
 }
@@ -124,6 +129,8 @@ reasons! {
     WrongRole "wrong_role" 403 "forbidden" "No rule allows this request";
     /// `x-tenant-id` names another tenant than the credential.
     WrongTenant "wrong_tenant" 403 "forbidden" "No rule allows this request";
+    /// A page of another site opens a WebSocket (RFC 6455 §10.2).
+    WrongOrigin "wrong_origin" 403 "forbidden" "Origin is not allowed";
     /// Good for other services than this one (Backstage's `accessRestrictions`).
     Restricted "restricted" 403 "forbidden" "No rule allows this request";
     /// A JSON-RPC tool that the route does not list.

@@ -71,6 +71,7 @@ pub fn explain<H: Headers>(
         Outcome::Inspect { .. } => ("depends_on_body", 200),
         // Nobody outside is asked for an explanation.
         Outcome::Wait(_) => ("depends_on_issuer", 503),
+        Outcome::Preflight(_) => ("preflight", 204),
     };
     Some(Explanation {
         decision: verdict,

@@ -1,13 +1,14 @@
 //! The judge: canonical request, credential and rule into a decision. The only file that can build an allow.
 //! Total and pure: no error, no default, no waiting; doubt is a denial.
 
+use super::cors::{self, Cors, Preflight, Preflights, Share};
 use super::decision::{Decision, Denial, Missing, Outcome, Reason};
 use super::rule::{Access, Needs, Rule, RuleId, Tools};
 use super::table::Table;
 use crate::principal::{Asked, At, Caller, Proof, Settled, Sources};
 use crate::request::path::PathFault;
 use crate::request::rpc::{self, Call};
-use crate::request::{Body, Headers, Malformed, RawRequest, RequestView, Values};
+use crate::request::{Body, Headers, Malformed, Method, RawRequest, RequestView, Values};
 use crate::scope::{ScopeId, Universe};
 
 /// Proof that the judge said yes.
@@ -22,6 +23,7 @@ pub struct Policy {
     /// For requests that no pattern matches.
     pub default: Rule,
     pub universe: Universe,
+    pub cors: Option<Cors>,
 }
 
 /// A question to the judge beside the request itself.
@@ -39,24 +41,34 @@ pub struct Question<'a> {
 impl Policy {
     /// The decision on a request as a door read it.
     pub fn decide<'s, H: Headers>(&'s self, sources: &'s Sources, raw: &RawRequest<'_, H>, question: Question<'_>) -> Decision<'s> {
-        match RequestView::read(raw) {
+        let mut decision = match RequestView::read(raw) {
             Ok(view) => self.judge(&view, question, |query| {
                 let asked = Asked { now: question.now, query, settled: question.settled };
                 sources.authenticate(&view, asked)
             }),
             Err(malformed) => Decision::refuse(reason_of(malformed)),
+        };
+        if let Some(cors) = &self.cors {
+            decision.share = cors.share(raw.headers);
         }
+        decision
     }
 
     /// The decision on a canonical request whose caller `prove` tells, given whether query parameters may be credentials.
     /// It is not asked on a public route.
     pub fn judge<'s, H: Headers>(&'s self, view: &RequestView<'_, H>, question: Question<'_>, prove: impl FnOnce(bool) -> Proof<'s>) -> Decision<'s> {
-        let rule = match self.find(view) {
+        if let Some(decision) = self.cors.as_ref().and_then(|cors| self.preflight(cors, view)) {
+            return decision;
+        }
+        let rule = match self.find(view, view.method) {
             Ok(rule) => rule,
             Err(reason) => return Decision::refuse(reason),
         };
-        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None };
+        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None, share: Share::Off };
         let deny = |reason: Reason, caller| decided(Outcome::Deny(reason.into()), caller);
+        if view.link.websocket && self.cors.as_ref().is_some_and(|cors| cors.refuses_socket(view)) {
+            return deny(Reason::WrongOrigin, None);
+        }
         if matches!(rule.access, Access::Public) && question.extra_scopes.is_empty() {
             return decided(Outcome::Allow(Allowed(())), None);
         }
@@ -87,12 +99,32 @@ impl Policy {
         decided(outcome, Some(caller))
     }
 
-    /// The rule for a request: the most specific pattern's, or the default.
-    pub fn find<H: Headers>(&self, view: &RequestView<'_, H>) -> Result<&Rule, Reason> {
+    /// The answer to a preflight, where the route that it asks about leaves it to the gate or to the upstream.
+    fn preflight<H: Headers>(&self, cors: &Cors, view: &RequestView<'_, H>) -> Option<Decision<'_>> {
+        let method = cors::asked(view)?;
+        let rule = match self.find(view, method) {
+            Ok(rule) => rule,
+            Err(reason) => return Some(Decision::refuse(reason)),
+        };
+        let named = !std::ptr::eq(rule, &raw const self.default);
+        let outcome = match rule.preflight {
+            Preflights::Require => return None,
+            Preflights::Pass if named => Outcome::Allow(Allowed(())),
+            Preflights::Pass | Preflights::Answer => Outcome::Preflight(Preflight {
+                method: named.then(|| method.as_str().to_owned()),
+                headers: cors::asked_headers(view.headers),
+                max_age: cors.max_age,
+            }),
+        };
+        Some(Decision { outcome, rule: Some(rule), caller: None, refused: None, share: Share::Off })
+    }
+
+    /// The rule for a request with this method: the most specific pattern's, or the default.
+    pub fn find<H: Headers>(&self, view: &RequestView<'_, H>, method: Method<'_>) -> Result<&Rule, Reason> {
         if view.host.is_none() && self.table.speaks_of_hosts() {
             return Err(Reason::AmbiguousHost);
         }
-        let found = |path: &str| self.table.find(view.host.as_ref(), view.method, path);
+        let found = |path: &str| self.table.find(view.host.as_ref(), method, path);
         let id = found(view.path.decoded());
         let rule = id.map_or(&self.default, |id| self.rule(id));
         let oddities = view.path.oddities();

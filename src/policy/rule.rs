@@ -3,6 +3,7 @@
 
 use hashbrown::HashMap;
 
+use super::cors::Preflights;
 use crate::principal::SourceId;
 use crate::request::path::Oddities;
 use crate::scope::ScopeId;
@@ -17,6 +18,7 @@ pub struct Rule {
     pub name: Box<str>,
     pub access: Access,
     pub allow_paths: Oddities,
+    pub preflight: Preflights,
     /// Whether a query parameter may be a credential on any request, and not on the opening of a WebSocket alone.
     pub query_credentials: bool,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::roles::RoleSet;
+use crate::credential::{Caching, Place};
 use crate::jose::{Claims, KeySet};
 use crate::scope::ScopeSet;
 
@@ -28,6 +29,8 @@ pub struct Caller<'s> {
     pub source: SourceId,
     /// The source's name in the configuration.
     pub credential: &'s str,
+    /// Where the credential was; `None` where an operator asks on somebody's behalf.
+    pub place: Option<&'s Place>,
     pub who: Who<'s>,
 }
 
@@ -68,7 +71,7 @@ pub struct Principal {
     pub roles: RoleSet,
     pub tenant: Option<Box<str>>,
     pub email: Option<Box<str>>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     pub restricted: bool,
 }
 
@@ -99,6 +102,11 @@ impl Caller<'_> {
             Who::Listed(listed) => listed.tenant,
             Who::Proved(proved) => proved.principal.tenant.as_deref(),
         }
+    }
+
+    /// What a cache has to be told of the answer.
+    pub fn caching(&self) -> Caching<'_> {
+        self.place.map_or(Caching::Known, Place::caching)
     }
 
     /// Whether the credential is good, and for other services than this one.

@@ -1,6 +1,8 @@
 //! The claims of a proved token into a principal: id, scopes, tenant and roles, by the paths that the source names.
 //! Refuses a claim of another shape than it must have; what a token does not say is not guessed.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Cause;
@@ -59,7 +61,7 @@ impl Default for Grant {
 
 impl Grant {
     /// The principal of claims that `key` signed.
-    pub fn principal(&self, claims: Claims, key: usize, universe: &Universe, roles: &Roles) -> Result<Principal, Cause> {
+    pub fn principal(&self, claims: Arc<Claims>, key: usize, universe: &Universe, roles: &Roles) -> Result<Principal, Cause> {
         let id = match self.names.get(key) {
             Some(Some(name)) => name.clone(),
             Some(None) | None => self.id(&claims)?,
@@ -140,7 +142,7 @@ mod tests {
     }
 
     fn by_key(grant: &Grant, claims: &Value, key: usize) -> Result<Principal, Cause> {
-        grant.principal(Claims::parse(claims.to_string().as_bytes()).unwrap(), key, &Universe::default(), &roles())
+        grant.principal(Arc::new(Claims::parse(claims.to_string().as_bytes()).unwrap()), key, &Universe::default(), &roles())
     }
 
     fn principal(grant: &Grant, claims: &Value) -> Result<Principal, Cause> {
@@ -180,7 +182,9 @@ mod tests {
         for value in [json!(7), json!(true), json!({}), json!(["editor", null])] {
             assert_eq!(cause(&Grant::default(), &json!({"sub": "u", "roles": value})), Some(Cause::Claims), "{value}");
         }
-        for value in [json!(7), json!(null), json!(""), json!(" u"), json!("u\n"), json!("a\u{a0}b"), json!("\u{7f}"), json!(["u"]), json!("u".repeat(257))] {
+        for value in
+            [json!(7), json!(null), json!(""), json!(" u"), json!("u\n"), json!("a\u{a0}b"), json!("\u{7f}"), json!(["u"]), json!("u".repeat(257))]
+        {
             assert_eq!(cause(&Grant::default(), &json!({"sub": value})), Some(Cause::Claims), "{value}");
         }
         assert_eq!(cause(&Grant::default(), &json!({"name": "u"})), Some(Cause::Claims));

@@ -61,14 +61,14 @@ pub enum Preset {
 /// A token taken apart once, for every source that may want it.
 pub struct Parsed<'a> {
     pub jws: Jws<'a>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
 }
 
 impl<'a> Parsed<'a> {
     /// `None` for whatever is not a compact JWS with a claims set.
     pub fn read(token: &'a str) -> Option<Self> {
         let jws = Jws::parse(token).ok()?;
-        let claims = Claims::parse(jws.payload()).ok()?;
+        let claims = Arc::new(Claims::parse(jws.payload()).ok()?);
         Some(Self { jws, claims })
     }
 }
@@ -147,12 +147,11 @@ impl Rules {
 
     /// RFC 7515 §4.1.9: media types have no case, and `application/` may be left out. RFC 8725 §3.11: no other kind of JWT passes.
     fn takes_type(&self, said: Option<&str>) -> bool {
-        let said = said.map(short_type);
         match (&self.typ, said) {
-            (Some(only), Some(said)) => short_type(only) == said,
+            (Some(only), Some(said)) => is_type(said, short_type(only)),
             (Some(_), None) => false,
             (None, None) => true,
-            (None, Some(said)) => said == "jwt" || said == "at+jwt",
+            (None, Some(said)) => is_type(said, "jwt") || is_type(said, "at+jwt"),
         }
     }
 
@@ -172,7 +171,7 @@ impl Rules {
             return Err(Cause::Issuer);
         }
         self.check_audience(claims)?;
-        if short_type(jws.header.typ.as_deref().unwrap_or_default()) == "at+jwt" {
+        if jws.header.typ.as_deref().is_some_and(|typ| is_type(typ, "at+jwt")) {
             // RFC 9068 §2.2.
             let texts = ["iss", "sub", "client_id", "jti"].iter().all(|name| claims.text(name).is_some_and(|text| !text.is_empty()));
             if !texts || issued.is_none() || claims.get("aud").is_none() {
@@ -227,10 +226,17 @@ impl Rules {
     }
 }
 
-/// Lower case, without `application/`.
-fn short_type(typ: &str) -> String {
-    let typ = typ.to_ascii_lowercase();
-    typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
+fn is_type(said: &str, short: &str) -> bool {
+    short_type(said).eq_ignore_ascii_case(short)
+}
+
+/// Without `application/`.
+fn short_type(typ: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match typ.split_at_checked(PREFIX.len()) {
+        Some((prefix, short)) if prefix.eq_ignore_ascii_case(PREFIX) => short,
+        Some(_) | None => typ,
+    }
 }
 
 /// RFC 7800: a token that is bound to a key is no bearer token. Only a certificate's thumbprint (RFC 8705 §3.1) can be checked here.

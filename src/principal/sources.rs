@@ -34,7 +34,7 @@ pub struct Source {
 /// How a source proves a credential.
 #[derive(Debug)]
 pub enum Means {
-    Listed(Roster),
+    Listed(Box<Roster>),
     Signed(Box<Signed>),
     Certificate(Identities),
     Introspected(Box<Introspected>),
@@ -127,15 +127,15 @@ impl Sources {
                 Presented::Nothing => {}
                 Presented::Ambiguous => return Proof::Ambiguous,
                 Presented::Malformed => return Proof::Refused { cause: Cause::Malformed, id: None },
-                Presented::Token(token) => return self.prove(&token, readers, view.link, asked),
-                Presented::Certificate => return self.identify(view.link, readers),
+                Presented::Token(token) => return self.prove(&token, (place, readers), view.link, asked),
+                Presented::Certificate => return self.identify(view.link, (place, readers)),
             }
         }
         Proof::Nothing
     }
 
     /// Tries a token at each source that reads its place.
-    fn prove(&self, token: &str, readers: &[SourceId], link: Link<'_>, asked: Asked<'_>) -> Proof<'_> {
+    fn prove<'s>(&'s self, token: &str, (place, readers): (&'s Place, &[SourceId]), link: Link<'_>, asked: Asked<'_>) -> Proof<'s> {
         let trial =
             Trial { token, tag: self.key.of_token(token), parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new() };
         let mut refused = (Cause::Unknown, None);
@@ -144,7 +144,7 @@ impl Sources {
             for (means, proof) in source.means.iter().enumerate() {
                 let at = At { source: id, means };
                 match self.ask((source, proof), at, &trial, asked) {
-                    Said::Caller(caller) => return Proof::Caller(caller),
+                    Said::Caller(caller) => return Proof::Caller(Caller { place: Some(place), ..caller }),
                     Said::No(cause, id) if telling(cause) >= telling(refused.0) => refused = (cause, id),
                     Said::No(..) => {}
                     Said::Unreachable => unreachable = true,
@@ -160,7 +160,7 @@ impl Sources {
     }
 
     fn ask<'s>(&'s self, (source, means): (&'s Source, &'s Means), at: At, trial: &Trial<'_>, asked: Asked<'_>) -> Said<'s> {
-        let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, who });
+        let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, place: None, who });
         match means {
             Means::Listed(roster) => match roster.find(trial.token, trial.tag, asked.now) {
                 Ok(entry) => self.listed(roster, entry).map_or(Said::No(Cause::Unknown, None), |listed| caller(Who::Listed(listed))),
@@ -203,7 +203,7 @@ impl Sources {
                 return Said::No(cause, id.map(|id| Cow::Owned(id.to_owned())));
             }
         };
-        let principal = match signed.grant.principal(parsed.claims.clone(), proof.key, &self.universe, &self.roles) {
+        let principal = match signed.grant.principal(Arc::clone(&parsed.claims), proof.key, &self.universe, &self.roles) {
             Ok(principal) => principal,
             Err(cause) => return Said::No(cause, None),
         };
@@ -232,7 +232,7 @@ impl Sources {
             Settled::Unreachable | Settled::Refreshed => return Said::Unreachable,
         };
         let proved = introspected.check(claims, asked.now).and_then(|(until, bound)| {
-            let principal = introspected.grant.principal((**claims).clone(), 0, &self.universe, &self.roles)?;
+            let principal = introspected.grant.principal(Arc::clone(claims), 0, &self.universe, &self.roles)?;
             Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
         });
         match proved {
@@ -249,12 +249,12 @@ impl Sources {
                 Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) => None,
             })?;
             let who = Who::Listed(identity.listed(&self.roles)?);
-            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, who }))
+            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, place: None, who }))
         })
     }
 
     /// The caller of a connection whose client showed a certificate.
-    fn identify(&self, link: Link<'_>, readers: &[SourceId]) -> Proof<'_> {
+    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId])) -> Proof<'s> {
         let certificate = link.certificate.map(Certificate::parse);
         if let Some(None) = certificate {
             return Proof::Refused { cause: Cause::Malformed, id: None };
@@ -264,7 +264,7 @@ impl Sources {
             for means in &source.means {
                 let Means::Certificate(identities) = means else { continue };
                 if let Some(listed) = identities.find(link.principal, certificate.as_ref(), &self.roles) {
-                    return Proof::Caller(Caller { source: id, credential: &source.name, who: Who::Listed(listed) });
+                    return Proof::Caller(Caller { source: id, credential: &source.name, place: Some(place), who: Who::Listed(listed) });
                 }
             }
         }
@@ -284,7 +284,7 @@ impl Sources {
                 Means::Certificate(identities) => identities.by_id(id, &self.roles),
                 Means::Signed(_) | Means::Introspected(_) | Means::Noop(_) => None,
             })?;
-            Some(Caller { source: SourceId(index), credential: &source.name, who: Who::Listed(listed) })
+            Some(Caller { source: SourceId(index), credential: &source.name, place: None, who: Who::Listed(listed) })
         })
     }
 

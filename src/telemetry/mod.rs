@@ -36,7 +36,7 @@ pub struct Record<'a> {
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
         match self.decision.outcome {
-            Outcome::Allow(_) => "allow",
+            Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
             Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
         }
     }

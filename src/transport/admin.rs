@@ -148,7 +148,7 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
         match decision.outcome {
             Outcome::Allow(_) => None,
             Outcome::Deny(denial) => Some(denial),
-            Outcome::Inspect { .. } | Outcome::Wait(_) => Some(Reason::PartialBody.into()),
+            Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_) => Some(Reason::PartialBody.into()),
         }
     };
     match denial {
@@ -161,9 +161,14 @@ const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
 fn operator_policy() -> Policy {
-    let default =
-        Rule { name: "operator".into(), access: Access::Needs(Needs::default()), allow_paths: Oddities::default(), query_credentials: false };
-    Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default() }
+    let default = Rule {
+        name: "operator".into(),
+        access: Access::Needs(Needs::default()),
+        allow_paths: Oddities::default(),
+        query_credentials: false,
+        preflight: Default::default(),
+    };
+    Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None }
 }
 
 /// A page in a browser on this machine is not its operator.

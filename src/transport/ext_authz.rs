@@ -23,11 +23,14 @@ use super::answer::bytes as answer_bytes;
 use super::bounds;
 use super::headers::opens_websocket;
 use super::listener::Stream;
+use crate::credential::Caching;
 use crate::credential::hide::Hidden;
 use crate::gate::{Door, Gate, Verdict};
 use crate::identity::{FIXED, REMOVED};
 use crate::live::Snapshot;
+use crate::policy::cors::Preflight;
 use crate::policy::{Denial, Outcome, Reason};
+use crate::principal::Caller;
 use crate::proto::attribute_context::HttpRequest;
 use crate::proto::authorization_server::{Authorization, AuthorizationServer};
 use crate::proto::check_response::HttpResponse;
@@ -41,6 +44,8 @@ use crate::request::{Body, Headers, Link, RawRequest, Values};
 
 /// `envoy.config.core.v3.HeaderValueOption.HeaderAppendAction`.
 const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
+const APPEND_IF_EXISTS_OR_ADD: i32 = 0;
+const ADD_IF_ABSENT: i32 = 1;
 /// The service that Envoy's health checker may name.
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
@@ -210,6 +215,7 @@ fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, verdict: &Ve
     let (code, response) = match (&verdict.decision.outcome, snapshot, http) {
         (Outcome::Allow(_), Some(snapshot), Some(http)) => (0, HttpResponse::OkResponse(allowed(snapshot, http, verdict))),
         (Outcome::Deny(denial), ..) => denied(denial, verdict),
+        (Outcome::Preflight(preflight), ..) => answered(preflight, verdict),
         // The body was at hand, so that the judge has no reason to ask for it; and an allow has a request and a snapshot.
         (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), ..) => denied(&Reason::PartialBody.into(), verdict),
     };
@@ -232,8 +238,46 @@ fn denied(denial: &Denial, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
     ];
     headers.extend(answer.challenge.map(|challenge| set("www-authenticate", answer_bytes(challenge))));
     headers.extend(answer.extra.map(|(name, value)| set(name, Bytes::from_static(value.as_bytes()))));
+    headers.extend(shared(verdict));
     let status = Some(HttpStatus { code: i32::from(answer.status) });
     (code, HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body: answer_bytes(answer.body) }))
+}
+
+/// 204 to a preflight: to Envoy a denial, since nothing goes on.
+fn answered(preflight: &Preflight, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
+    let mut headers = vec![set("x-scopegate-decision", Bytes::copy_from_slice(&verdict.id.hex()))];
+    headers.extend(shared(verdict));
+    headers.extend(preflight.headers(&verdict.decision.share).into_iter().map(|(name, value)| set(name, Bytes::from(value))));
+    (7, HttpResponse::DeniedResponse(DeniedHttpResponse { status: Some(HttpStatus { code: 204 }), headers, body: Bytes::new() }))
+}
+
+/// What keeps shared caches from handing one caller's answer to another.
+fn cached(caller: &Caller<'_>) -> Vec<HeaderValueOption> {
+    let control = |value: &'static str, append_action| HeaderValueOption {
+        header: Some(HeaderValue { key: Bytes::from_static(b"cache-control"), value: Bytes::from_static(value.as_bytes()), raw_value: Bytes::new() }),
+        append: None,
+        append_action,
+    };
+    match caller.caching() {
+        Caching::Known => Vec::new(),
+        Caching::Private { vary } => vec![control("private", ADD_IF_ABSENT), varying(Bytes::copy_from_slice(vary.as_bytes()))],
+        Caching::Never => vec![control("private, no-store", OVERWRITE_IF_EXISTS_OR_ADD)],
+    }
+}
+
+fn varying(name: Bytes) -> HeaderValueOption {
+    let header = HeaderValue { key: Bytes::from_static(b"vary"), value: name, raw_value: Bytes::new() };
+    HeaderValueOption { header: Some(header), append: Some(BoolValue { value: true }), append_action: APPEND_IF_EXISTS_OR_ADD }
+}
+
+/// What tells a browser whether its page may read the answer.
+fn shared(verdict: &Verdict<'_>) -> Vec<HeaderValueOption> {
+    let share = &verdict.decision.share;
+    let mut headers: Vec<_> = share.headers().map(|(name, value)| set(name, Bytes::copy_from_slice(value.as_bytes()))).collect();
+    if share.varies() {
+        headers.push(varying(Bytes::from_static(b"Origin")));
+    }
+    headers
 }
 
 fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> OkHttpResponse {
@@ -288,7 +332,11 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
         }
         headers.push(set(":path", Bytes::from(target)));
     }
-    OkHttpResponse { headers, headers_to_remove: remove }
+    let mut response_headers_to_add = caller.map(cached).unwrap_or_default();
+    if verdict.decision.owns_cors() {
+        response_headers_to_add.extend(shared(verdict));
+    }
+    OkHttpResponse { headers, headers_to_remove: remove, response_headers_to_add }
 }
 
 const UNDERSCORED: [&str; 5] = ["x_scopegate_id", "x_scopegate_credential", "x_scopegate_scopes", "x_scopegate_tenant", "x_scopegate_roles"];

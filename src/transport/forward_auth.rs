@@ -79,6 +79,9 @@ impl ForwardAuth {
         match (&verdict.decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => allowed(dialect, snapshot, &verdict, &parts.headers, described.target),
             (Outcome::Deny(denial), _) => denied(dialect, denial, &verdict),
+            (Outcome::Preflight(preflight), _) if dialect == Dialect::Envoy => answer::preflight(preflight, &verdict.decision.share, verdict.id),
+            // To these proxies every 2xx is an allow: they answer preflights themselves, or a route says `preflight: pass`.
+            (Outcome::Preflight(_), _) => denied(dialect, &Reason::NoCredential.into(), &verdict),
             (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), _) => denied(dialect, &Reason::PartialBody.into(), &verdict),
         }
     }
@@ -188,6 +191,7 @@ fn denied(dialect: Dialect, denial: &Denial, verdict: &Verdict<'_>) -> Response<
     if dialect == Dialect::Nginx && response.status() != StatusCode::UNAUTHORIZED {
         *response.status_mut() = StatusCode::FORBIDDEN;
     }
+    answer::share(response.headers_mut(), &answer::sharing(&verdict.decision.share));
     response
 }
 

@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod answer;
 pub mod bounds;
+pub mod connect;
+pub mod egress;
 pub mod ext_authz;
 pub mod forward_auth;
 pub mod framing;

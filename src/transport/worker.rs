@@ -2,6 +2,7 @@
 //! Connections are dealt out in turn by one accepting task a door.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::framing::{Checked, Refusal};
 use super::listener::{Accepted, Listener, Stream};
-use super::{bounds, ext_authz, forward_auth, proxy};
+use super::{bounds, egress, ext_authz, forward_auth, proxy};
 use crate::config::settings::{Settings, Upstream};
 use crate::gate::{Door, Gate};
 
@@ -31,14 +32,39 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     pub settings: Arc<Settings>,
     pub health: ext_authz::Health,
+    /// Targets of the service's own calls.
+    pub egress: Arc<[Arc<egress::Target>]>,
     /// Cancelled when no more is accepted and what is in flight shall end.
     pub drain: CancellationToken,
+}
+
+/// What a connection came in by.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    Door(Door),
+    /// The listener of this target of [`Shared::egress`].
+    Egress(usize),
+}
+
+impl From<Door> for Way {
+    fn from(door: Door) -> Self {
+        Self::Door(door)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Door(door) => write!(out, "the {} door", door.as_str()),
+            Self::Egress(index) => write!(out, "`egress[{index}]`"),
+        }
+    }
 }
 
 /// The running workers.
 #[derive(Debug)]
 pub struct Workers {
-    inboxes: Arc<[UnboundedSender<(Door, Accepted)>]>,
+    inboxes: Arc<[UnboundedSender<(Way, Accepted)>]>,
     next: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -74,14 +100,15 @@ impl Workers {
         Ok(Self { inboxes: inboxes.into(), next: Arc::default(), threads })
     }
 
-    /// Accepts at a door until the drain begins. Call inside a tokio runtime.
-    pub fn accept(&self, door: Door, listener: Listener, drain: CancellationToken) -> io::Result<()> {
+    /// Accepts until the drain begins. Call inside a tokio runtime.
+    pub fn accept(&self, way: impl Into<Way>, listener: Listener, drain: CancellationToken) -> io::Result<()> {
+        let way = way.into();
         let (inboxes, next) = (Arc::clone(&self.inboxes), Arc::clone(&self.next));
         let deal = move |accepted| {
             let index = next.fetch_add(1, Ordering::Relaxed) % inboxes.len().max(1);
             if let Some(inbox) = inboxes.get(index) {
                 // A worker that has ended is draining, and so is this connection.
-                let _ = inbox.send((door, accepted));
+                let _ = inbox.send((way, accepted));
             }
         };
         let acceptor = Acceptor::new(listener)?;
@@ -93,7 +120,7 @@ impl Workers {
                         Ok(accepted) => deal(accepted),
                         Err(error) => {
                             // Out of file descriptors, most likely: wait for some to come back.
-                            tracing::warn!("cannot accept at the {} door: {error}", door.as_str());
+                            tracing::warn!("cannot accept at {way}: {error}");
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
                     },
@@ -146,24 +173,26 @@ impl Drop for Acceptor {
     }
 }
 
-async fn work(mut inbox: UnboundedReceiver<(Door, Accepted)>, shared: Shared, tasks: TaskTracker) {
+async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tasks: TaskTracker) {
     let (checks, incoming) = unbounded_channel();
     tasks.spawn(ext_authz::serve(Arc::clone(&shared.gate), shared.health.clone(), incoming, shared.drain.clone()));
     let upstream = shared.settings.upstream.clone().map(|upstream: Upstream| Rc::new(proxy::Proxy::new(&shared, upstream)));
     let forward_auth = Rc::new(forward_auth::ForwardAuth { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone() });
+    let targets = shared.egress.iter().map(|target| Rc::new(egress::Egress::new(Arc::clone(target), Arc::clone(&shared.gate))));
+    let targets: Vec<_> = targets.collect();
     loop {
         let job = tokio::select! {
             () = shared.drain.cancelled() => return,
             job = inbox.recv() => job,
         };
-        let Some((door, accepted)) = job else { return };
+        let Some((way, accepted)) = job else { return };
         let Ok((stream, peer)) = accepted.open() else { continue };
         let refusal = Refusal::default();
-        match door {
-            Door::ExtAuthz => {
+        match way {
+            Way::Door(Door::ExtAuthz) => {
                 let _ = checks.send(stream);
             }
-            Door::ForwardAuth => {
+            Way::Door(Door::ForwardAuth) => {
                 let (door, io) = (Rc::clone(&forward_auth), Checked::new(stream, Rc::clone(&refusal)));
                 let service = service_fn(move |request| {
                     let (door, refusal) = (Rc::clone(&door), Rc::clone(&refusal));
@@ -171,7 +200,7 @@ async fn work(mut inbox: UnboundedReceiver<(Door, Accepted)>, shared: Shared, ta
                 });
                 tasks.spawn_local(http1::<_, Full<bytes::Bytes>>(io, shared.drain.clone(), service));
             }
-            Door::Proxy => {
+            Way::Door(Door::Proxy) => {
                 let Some(proxy) = &upstream else { continue };
                 let connection = Rc::new(proxy::Connection::new(Rc::clone(proxy), peer));
                 let (answering, io) = (Rc::clone(&connection), Checked::new(stream, Rc::clone(&refusal)).holding_upgrades());
@@ -185,6 +214,15 @@ async fn work(mut inbox: UnboundedReceiver<(Door, Accepted)>, shared: Shared, ta
                         connection.tunnel(client).await;
                     }
                 });
+            }
+            Way::Egress(index) => {
+                let Some(target) = targets.get(index) else { continue };
+                let (caller, io) = (Rc::new(egress::Caller::new(Rc::clone(target))), Checked::new(stream, Rc::clone(&refusal)));
+                let service = service_fn(move |request| {
+                    let (caller, refusal) = (Rc::clone(&caller), Rc::clone(&refusal));
+                    async move { Ok::<_, Infallible>(caller.answer(request, &refusal).await) }
+                });
+                tasks.spawn_local(http1(io, shared.drain.clone(), service));
             }
         }
     }

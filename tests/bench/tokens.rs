@@ -95,7 +95,7 @@ fn loaded(signer: &Signer, algorithm: &str) -> Loaded {
     std::fs::write(&keys, published).unwrap();
     std::fs::write(&tokens, json!([{"id": "one", "token": STATIC, "scopes": ["orders:read"]}]).to_string()).unwrap();
     let text = format!(
-        "credentials:\n  tokens: {{kind: static, file: {}}}\n  users: {{kind: jwt, {place}: {}, algorithms: [{algorithm}], issuer: https://issuer.example.com, audiences: [orders]}}\nroutes: {{GET /orders/{{id}}: orders:read}}\n",
+        "credentials:\n  tokens: {{kind: static, file: {}}}\n  users: {{kind: jwt, {place}: {}, algorithms: [{algorithm}], issuer: https://issuer.example.com, audiences: [orders]}}\nroutes:\n  GET /orders/{{id}}: orders:read\n",
         tokens.display(),
         keys.display()
     );

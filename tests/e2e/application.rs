@@ -1,4 +1,4 @@
-//! The application behind the gate: says 200 to everything and remembers what it was asked, byte for byte.
+//! The application behind the gate: says 200 to everything, or 101 and then an echo, and remembers what it was asked, byte for byte.
 //! Knows nothing of tokens.
 
 use std::io::{BufReader, Write};
@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::message::Message;
+use crate::websocket;
 
 pub const BODY: &str = "from the application";
 
@@ -40,9 +41,13 @@ impl Application {
 fn serve(stream: &TcpStream, seen: &Mutex<Vec<Message>>) {
     let mut from = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut from, |_| true) {
+        let key = request.header("upgrade").and_then(|_| request.header("sec-websocket-key")).map(str::to_owned);
         let body = if request.word(0) == "HEAD" { "" } else { BODY };
         // Remembered before it is answered, so that whoever has the answer finds it.
         seen.lock().unwrap().push(request);
+        if let Some(key) = key {
+            return websocket::echo(&mut from, stream, &key);
+        }
         let answer =
             format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nX-Scopegate-Reason: forged\r\n\r\n{body}", BODY.len());
         if (&*stream).write_all(answer.as_bytes()).is_err() {

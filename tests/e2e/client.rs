@@ -1,6 +1,6 @@
 //! One request on a connection of its own, sent as it is spelled.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ impl Ask {
         Self::new("GET", target)
     }
 
+    /// A GET whose connection is to become something else.
+    pub fn upgrade(target: &str) -> Self {
+        let ask = Self::get(target);
+        Self { head: ask.head.replace("Connection: close", "Connection: Upgrade"), ..ask }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head += &format!("{name}: {value}\r\n");
         self
@@ -55,17 +61,22 @@ impl Ask {
     pub fn try_send(&self, port: u16) -> io::Result<Answer> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let written = (&stream).write_all(&self.bytes());
+        self.exchange(stream)
+    }
+
+    /// The answer on a connection that is there already.
+    pub fn exchange(&self, mut stream: impl Read + Write) -> io::Result<Answer> {
+        let written = stream.write_all(&self.bytes()).and_then(|()| stream.flush());
         let is_head = self.head.starts_with("HEAD ");
         let bodiless = |start: &str| is_head || [" 100 ", " 204 ", " 304 "].iter().any(|status| start.contains(status));
         // A refusal may come before all of a long body is written.
-        let message = Message::read(&mut BufReader::new(&stream), |start| !bodiless(start))?;
+        let message = Message::read(&mut BufReader::new(stream), |start| !bodiless(start))?;
         let message = message.ok_or_else(|| written.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))?;
         let status = message.word(1).parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no status"))?;
         Ok(Answer { status, message })
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let (framing, mut body) = match self.framing {
             Framing::None => (String::new(), Vec::new()),
             Framing::Length => (format!("Content-Length: {}\r\n", self.body.len()), self.body.clone()),

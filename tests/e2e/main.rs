@@ -4,14 +4,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on should stop")]
 
 mod application;
+mod backstage_tokens;
 mod client;
 mod demo;
 mod envoy;
+mod examples;
+mod faults;
+mod firebase;
+mod gate;
+mod jwt;
 mod message;
+mod mtls;
+mod places;
 mod process;
 mod promises;
+mod provider;
+#[path = "../it/harness/sign.rs"]
+mod sign;
 mod stage;
+mod together;
+mod tokens;
 mod traces;
+mod websocket;
 
 /// Every promise at every front.
 macro_rules! fronts {

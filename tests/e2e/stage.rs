@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -44,18 +45,50 @@ impl Front {
     }
 }
 
+/// What is played: an example of `deploy/examples/`, and what a test changes of it.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub folder: &'static str,
+    pub file: &'static str,
+    pub env: Vec<(&'static str, String)>,
+    /// Put behind the gate's configuration.
+    pub more: String,
+    /// Texts of the gate's configuration and of the proxy's, by what is to stand there instead.
+    pub edits: Vec<(&'static str, String)>,
+    pub proxy_edits: Vec<(&'static str, &'static str)>,
+    /// What is answered once all is up: a path, and the status without a credential.
+    pub probe: (&'static str, u16),
+}
+
+impl Script {
+    pub fn of(folder: &'static str, file: &'static str, env: &[(&'static str, &str)], probe: (&'static str, u16)) -> Self {
+        let env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self { folder, file, env, more: String::new(), edits: Vec::new(), proxy_edits: Vec::new(), probe }
+    }
+
+    fn backstop() -> Self {
+        let tokens = root().join("deploy/examples/backstop/tokens.json");
+        Self::of("backstop", "scopegate.yaml", &[("BACKSTOP_TOKENS", &tokens.display().to_string())], ("/health", 200))
+    }
+}
+
 #[derive(Debug)]
 pub struct Stage {
     pub front: Front,
     pub port: u16,
+    /// The gate's own proxy door, whatever the front is.
+    pub proxy_door: u16,
     /// Envoy's operator port, where Envoy is the front.
     pub envoy_admin: u16,
     pub application: Application,
     pub gate: Process,
-    tokens: Json,
+    /// Where the gate's configuration is.
+    pub folder: TempDir,
     _proxy: Option<Process>,
-    _folder: TempDir,
 }
+
+/// The entries of Backstop's example.
+static TOKENS: LazyLock<Json> = LazyLock::new(|| serde_json::from_str(&example("backstop", "tokens.json")).unwrap());
 
 /// Where the doors are.
 struct Doors {
@@ -73,20 +106,24 @@ impl Stage {
 
     /// `more` is put behind the gate's configuration.
     pub fn start_with(front: Front, more: &str) -> Self {
+        Self::play(front, &Script { more: more.to_owned(), ..Script::backstop() })
+    }
+
+    pub fn play(front: Front, script: &Script) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let application = Application::start();
         let socket = folder.path().join("authz.sock");
         let ext_authz = if front == Front::EnvoyUnix { format!("unix:{}", socket.display()) } else { format!("127.0.0.1:{}", free_port()) };
         let doors = Doors { application: application.port, proxy: free_port(), ext_authz, forward_auth: free_port(), admin: free_port() };
-        let gate = gate(folder.path(), &doors, more);
+        let gate = gate(folder.path(), &doors, script);
         let (port, envoy_admin) = (if front == Front::Proxy { doors.proxy } else { free_port() }, free_port());
-        let mut proxy = proxy(front, folder.path(), &doors, (port, envoy_admin));
+        let mut proxy = proxy(front, folder.path(), &doors, (port, envoy_admin), &script.proxy_edits);
+        let (path, status) = script.probe;
         if let Some(proxy) = &mut proxy {
-            proxy.until("answering from the application", |_| Ask::get("/health").try_send(port).is_ok_and(|answer| answer.status == 200));
+            proxy.until("answering for all", |_| Ask::get(path).try_send(port).is_ok_and(|answer| answer.status == status));
         }
         application.take();
-        let tokens = serde_json::from_str(&example("tokens.json")).unwrap();
-        Self { front, port, envoy_admin, application, gate, tokens, _proxy: proxy, _folder: folder }
+        Self { front, port, proxy_door: doors.proxy, envoy_admin, application, gate, folder, _proxy: proxy }
     }
 
     /// The token of an entry of Backstop's example file.
@@ -99,34 +136,48 @@ impl Stage {
     }
 
     fn entry(&self, id: &str) -> &Json {
-        self.tokens.as_array().unwrap().iter().find(|entry| entry["id"] == id).unwrap()
+        TOKENS.as_array().unwrap().iter().find(|entry| entry["id"] == id).unwrap()
     }
 
     /// The front's answer, and what the application saw of it.
     pub fn ask(&self, ask: &Ask) -> (Answer, Vec<Message>) {
-        let answer = ask.send(self.port);
+        self.ask_at(self.port, ask)
+    }
+
+    /// The same of the front or of the gate's own proxy door.
+    pub fn ask_at(&self, port: u16, ask: &Ask) -> (Answer, Vec<Message>) {
+        let answer = ask.send(port);
         (answer, self.application.take())
     }
 }
 
-fn gate(folder: &Path, doors: &Doors, more: &str) -> Process {
-    let mut config = swap(&example("scopegate.yaml"), &[("http://127.0.0.1:3000", &format!("http://127.0.0.1:{}", doors.application))]);
+fn gate(folder: &Path, doors: &Doors, script: &Script) -> Process {
+    let shipped = example(script.folder, script.file);
+    let upstream = shipped.lines().find(|line| line.starts_with("upstream: ")).unwrap().to_owned();
+    let here = format!("upstream: http://127.0.0.1:{}", doors.application);
+    let edits = script.edits.iter().map(|(from, to)| (*from, to.as_str())).chain([(&*upstream, &*here)]).collect::<Vec<_>>();
+    let mut config = swap(&shipped, &edits);
     writeln!(
         config,
-        "listen: {{proxy: 127.0.0.1:{}, ext_authz: '{}', forward_auth: 127.0.0.1:{}, admin: 127.0.0.1:{}}}\n{more}",
-        doors.proxy, doors.ext_authz, doors.forward_auth, doors.admin
+        "listen: {{proxy: 127.0.0.1:{}, ext_authz: '{}', forward_auth: 127.0.0.1:{}, admin: 127.0.0.1:{}}}\n{}",
+        doors.proxy, doors.ext_authz, doors.forward_auth, doors.admin, script.more
     )
     .unwrap();
     fs::write(folder.join("scopegate.yaml"), config).unwrap();
+    // What the configuration names stands beside it.
+    for file in fs::read_dir(root().join("deploy/examples").join(script.folder)).unwrap().flatten() {
+        if file.path().extension().is_some_and(|end| end == "json") {
+            fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
+    }
     let mut gate = Process::start("scopegate", &scopegate(), folder, |command| {
-        command.args(["serve", "--config", "scopegate.yaml"]);
-        command.env("BACKSTOP_TOKENS", root().join("deploy/examples/backstop/tokens.json"));
+        command.args(["serve", "--config", "scopegate.yaml"]).envs(script.env.iter().map(|(name, value)| (name, value)));
     });
     gate.until("ready", |_| Ask::get("/readyz").try_send(doors.admin).is_ok_and(|answer| answer.status == 200));
     gate
 }
 
-fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, u16)) -> Option<Process> {
+fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, u16), edits: &[(&str, &str)]) -> Option<Process> {
     let shipped = |name: &str| fs::read_to_string(root().join("deploy").join(name)).unwrap();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
     let own = |address: u16| format!("127.0.0.1:{address}");
@@ -134,10 +185,9 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
     match front {
         Front::Proxy => None,
         Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
-            let text = swap(
-                &envoy_file(front, doors),
-                &[("port_value: 10000", &format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))],
-            );
+            let changes =
+                [("port_value: 10000", &*format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))];
+            let text = swap(&envoy_file(front, doors), &[edits, &changes].concat());
             let admin = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {envoy_admin}}}}}}}\n");
             write("envoy.yaml", &(text + &admin));
             Some(Process::start("envoy", &tool("envoy"), folder, |command| {
@@ -145,8 +195,8 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
             }))
         }
         Front::Nginx => {
-            let text = shipped("nginx/nginx.conf");
-            write("nginx.conf", &swap(&text, &[("127.0.0.1:10000", &front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
+            let changes = [("127.0.0.1:10000", &*front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)];
+            write("nginx.conf", &swap(&shipped("nginx/nginx.conf"), &[edits, &changes].concat()));
             Some(Process::start("nginx", &tool("nginx"), folder, |command| {
                 command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
                 // One process: a worker would outlive a master that is killed.
@@ -155,15 +205,15 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
         }
         Front::Traefik => {
             write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &[("127.0.0.1:10000", &front_address)]));
-            write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)]));
+            let changes = [("127.0.0.1:3000", &*application), ("127.0.0.1:9192", &door)];
+            write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[edits, &changes].concat()));
             Some(Process::start("traefik", &tool("traefik"), folder, |command| {
                 command.arg("--configFile=traefik.yaml");
             }))
         }
         Front::Caddy => {
-            let text = shipped("caddy/Caddyfile");
             let changes = [(":10000", &*format!(":{port}")), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)];
-            write("Caddyfile", &swap(&text, &changes));
+            write("Caddyfile", &swap(&shipped("caddy/Caddyfile"), &[edits, &changes].concat()));
             Some(Process::start("caddy", &tool("caddy"), folder, |command| {
                 command.args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"]);
             }))
@@ -187,12 +237,12 @@ fn envoy_file(front: Front, doors: &Doors) -> String {
     }
 }
 
-fn example(name: &str) -> String {
-    fs::read_to_string(root().join("deploy/examples/backstop").join(name)).unwrap()
+fn example(folder: &str, name: &str) -> String {
+    fs::read_to_string(root().join("deploy/examples").join(folder).join(name)).unwrap()
 }
 
 /// Replaces each text by another, and insists that it was there. The head comment is a user's to read and stays out of it.
-fn swap(text: &str, changes: &[(&str, &str)]) -> String {
+pub fn swap(text: &str, changes: &[(&str, &str)]) -> String {
     let mut text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
     // By way of a mark, so that nothing is changed twice: `127.0.0.1:30001` begins with another address.
     for (index, (from, _)) in changes.iter().enumerate() {

@@ -17,7 +17,7 @@ use crate::stage::{Front, Stage};
 
 /// Keeps what is sent to it, with the name of the service that sent it.
 #[derive(Clone, Debug, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
+pub struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -33,7 +33,7 @@ impl TraceService for Collector {
 
 impl Collector {
     /// Listens until the test's process ends; gives its port too.
-    fn start() -> (Self, u16) {
+    pub fn start() -> (Self, u16) {
         let collector = Self::default();
         let (tell, port) = std::sync::mpsc::channel();
         let service = TraceServiceServer::new(collector.clone());
@@ -49,7 +49,7 @@ impl Collector {
     }
 
     /// The decision's span in a trace, once it has come.
-    fn span_of(&self, trace: &str) -> (String, Span) {
+    pub fn span_of(&self, trace: &str) -> (String, Span) {
         let mut found = None;
         until("a span of the trace", || {
             found = self.0.lock().unwrap().iter().find(|(_, span)| hex(&span.trace_id) == trace).cloned();

@@ -67,7 +67,27 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn help_on_every_command_shows_an_example() {
     let desk = Desk::empty();
-    for command in ["", "demo", "serve", "init", "check", "explain", "schema", "token", "token new", "token rotate", "token hash", "healthcheck"] {
+    for command in [
+        "",
+        "demo",
+        "serve",
+        "init",
+        "check",
+        "explain",
+        "import",
+        "import backstop",
+        "import backstage",
+        "import backflow",
+        "schema",
+        "token",
+        "token new",
+        "token rotate",
+        "token hash",
+        "token inspect",
+        "token verify",
+        "token mint",
+        "healthcheck",
+    ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (status, out, err) = desk.run(&args);
         assert_eq!((status, err.as_str()), (0, ""), "{command}");
@@ -90,6 +110,23 @@ fn wrong_use_is_status_2_with_nothing_on_standard_output() {
         &["token", "new"],
         &["token", "new", "--id", "x"],
         &["token", "mint"],
+        &["token", "mint", "--secret", "x"],
+        &["token", "mint", "--secret-file", "f", "--secret-base64-file", "f"],
+        &["token", "mint", "--secret-file", "f", "--alg", "RS256"],
+        &["token", "mint", "--secret-file", "f", "--ttl", "soon"],
+        &["token", "mint", "--secret-file", "f", "--claim", "exp=1"],
+        &["token", "mint", "--secret-base64-file", "f", "--claim", "a=b"],
+        &["token", "verify"],
+        &["token", "verify", "--jwks", "f"],
+        &["token", "verify", "--alg", "RS256"],
+        &["token", "verify", "--jwks", "f", "--alg", "none"],
+        &["token", "verify", "--jwks", "f", "--pem", "f", "--alg", "RS256"],
+        &["token", "verify", "--jwks", "-", "--alg", "RS256"],
+        &["token", "verify", "--jwks", "f", "--alg", "RS256", "--leeway", "1h"],
+        &["token", "verify", "--jwks", "f", "--alg", "RS256", "--no-claims", "--issuer", "x"],
+        &["import"],
+        &["import", "backstage"],
+        &["import", "elsewhere", "f"],
         &["init"],
     ] {
         let (status, out, err) = desk.run(args);

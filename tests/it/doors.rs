@@ -255,3 +255,38 @@ async fn every_decision_is_one_audit_line_and_one_count() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_copies_is_told_the_target_and_the_cookies_without_credentials() {
+    let routes = "routes: {/open: public, GET /app: app:use}\n";
+    let from = "credentials: {tokens: {kind: static, file: tokens.json, from: ['cookie:session', 'query:token']}}\n";
+    let (gate, plain) = (Gate::start(&format!("{from}{routes}"), TOKENS).await, Gate::start(routes, TOKENS).await);
+    let told = async |gate: &Gate, dialect: &str, target: &str, fields: &str| {
+        let about = format!("x-forwarded-method: GET\r\nx-forwarded-uri: {target}\r\nx-forwarded-host: a\r\n");
+        let about = if dialect == "nginx" {
+            about.replace("x-forwarded-method", "x-original-method").replace("-forwarded-uri", "-original-uri")
+        } else {
+            about
+        };
+        let reply = ask(gate.forward_auth(), format!("GET /{dialect} HTTP/1.1\r\nhost: g\r\n{about}{fields}\r\n")).await;
+        assert_eq!(reply.status, 200, "{dialect} {target} {fields}");
+        ["cookie", "x-scopegate-target"].map(|name| reply.header(name))
+    };
+    for dialect in ["nginx", "traefik", "caddy"] {
+        for (target, cookie, left) in [
+            ("/app", format!("a=1; session={APP}; b=2"), Some("a=1; b=2")),
+            ("/app", format!("session={APP}"), Some("")),
+            ("/open", format!("session={APP}; a=1"), Some("a=1")),
+            // One that copies takes the client's away: what stays is told as well.
+            ("/open", "a=1".to_owned(), Some("a=1")),
+        ] {
+            assert_eq!(told(&gate, dialect, target, &format!("cookie: {cookie}\r\n")).await, [left.map(str::to_owned), None], "{dialect}: {cookie}");
+        }
+        assert_eq!(told(&gate, dialect, "/open", "").await, [None, None], "{dialect}");
+        assert_eq!(told(&plain, dialect, "/open", "cookie: a=1\r\n").await, [None, None], "{dialect}: no source reads cookies");
+        let upgrade = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (query, left) in [(format!("?token={APP}"), "/app"), (format!("?a=%7e&token={APP}&b"), "/app?a=%7e&b")] {
+            assert_eq!(told(&gate, dialect, &format!("/app{query}"), upgrade).await, [None, Some(left.to_owned())], "{dialect}: {query}");
+        }
+    }
+}

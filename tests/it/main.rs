@@ -3,14 +3,23 @@
 
 mod harness;
 
+mod aibtcdev;
+mod backflow;
+mod backstage;
 mod backstop;
 mod bad_input;
+mod caching;
 mod commands;
 mod corpus;
+mod cors;
 mod doors;
+mod egress;
+mod examples;
 mod fail_closed;
 mod framing;
+mod import;
 mod reload;
 mod secrets;
+mod token_commands;
 mod trial;
 mod websocket;

@@ -2,8 +2,12 @@
 
 mod load;
 
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::harness::process::Serving;
 use crate::harness::upstream::Upstream;
@@ -112,6 +116,24 @@ async fn a_change_on_disk_reloads() {
     until("the missing file in the report", async || gate.readyz().await.1["last_reload_fault"].is_array().then_some(())).await;
     write_secret(&file, tokens(6));
     has(&gate, 6, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_counts_in_a_folder_that_is_never_quiet() {
+    let gate = Gate::start(&format!("{ROUTES}reload: {{watch: true}}\n"), &tokens(1)).await;
+    let (log, told) = (gate.folder.path().join("gate.log"), Arc::new(AtomicBool::new(false)));
+    let done = Arc::clone(&told);
+    let noise = std::thread::spawn(move || {
+        let mut log = std::fs::File::create(log).unwrap();
+        while !done.load(Ordering::Relaxed) {
+            log.write_all(b"a line of a log\n").unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    write_secret(&gate.folder.path().join("tokens.json"), tokens(2));
+    has(&gate, 2, 2).await;
+    told.store(true, Ordering::Relaxed);
+    noise.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,9 +13,7 @@ use scopegate::live::memory::Remembered;
 use scopegate::principal::grant::Grant;
 use scopegate::principal::jwt::{Jwt, Preset, Rules};
 use scopegate::principal::roles::Roles;
-use scopegate::principal::{
-    Asked, At, Cause, Introspected, Keys, Means, Memory, Proof, Proved, Settled, Signed, Source, SourceId, Sources,
-};
+use scopegate::principal::{Asked, At, Cause, Introspected, Keys, Means, Memory, Proof, Proved, Settled, Signed, Source, SourceId, Sources};
 use scopegate::request::{Link, RawRequest, RequestView};
 use scopegate::scope::Universe;
 use serde_json::{Value, json};
@@ -83,8 +81,7 @@ fn tags() -> TagKey {
 
 fn signed(ring: &Ring, change: impl FnOnce(&mut Rules)) -> Means {
     let algorithms = Box::new([Algorithm::Hs256]);
-    let mut rules =
-        Rules { algorithms, typ: None, issuer: None, audiences: Box::default(), leeway: 60, max_lifetime: None, preset: Preset::Plain };
+    let mut rules = Rules { algorithms, typ: None, issuer: None, audiences: Box::default(), leeway: 60, max_lifetime: None, preset: Preset::Plain };
     change(&mut rules);
     Means::Signed(Box::new(Signed { jwt: Jwt { keys: Arc::new(ring.clone()), rules }, grant: Grant::default() }))
 }
@@ -96,12 +93,8 @@ fn opaque(issuer: Option<&str>, audiences: &[&str]) -> Means {
 
 /// Sources named by their number, all of which read bearers.
 fn sources(list: Vec<Means>) -> (Sources, Book) {
-    let source = |(index, means): (usize, Means)| Source {
-        name: index.to_string().into(),
-        forward: false,
-        places: vec![Place::Bearer],
-        means: vec![means],
-    };
+    let source =
+        |(index, means): (usize, Means)| Source { name: index.to_string().into(), forward: false, places: vec![Place::Bearer], means: vec![means] };
     let book = Book::default();
     let materials = (tags(), Universe::default(), Roles::new(&BTreeMap::new(), None).unwrap());
     (Sources::new(list.into_iter().enumerate().map(source).collect(), materials, Box::new(book.clone())), book)
@@ -150,7 +143,7 @@ fn a_token_that_was_verified_is_taken_from_memory_without_a_look_at_it() {
     assert_eq!(book.take(), ["keep"], "the second time nothing is verified that could be kept");
     // What memory knows is not even parsed: no signature check would let this pass.
     let claims = Claims::parse(br#"{"sub":"known"}"#).unwrap();
-    let principal = Grant::default().principal(claims, 0, &Universe::default(), &Roles::default()).unwrap();
+    let principal = Grant::default().principal(claims.into(), 0, &Universe::default(), &Roles::default()).unwrap();
     let proved = Proved { at: at(0), keys: ring.current(NOW), until: NOW + 1, bound: None, principal };
     book.keep(tags().of_token("no-token-at-all"), &Arc::new(proved));
     assert_eq!(asked(&sources, "no-token-at-all"), "known by 0");
@@ -213,9 +206,14 @@ fn a_bound_token_needs_its_certificate_every_time() {
     let other: Value = serde_json::from_str(include_str!("../vectors/x509.json")).unwrap();
     let other = other["certificates"]["p256"].as_str().unwrap();
     for _ in 0..2 {
-        for (certificate, expected) in
-            [(None, "bound"), (Some(CERTIFICATE), "u by 0"), (Some(other), "bound"), (Some("garbage"), "bound"), (Some(CERTIFICATE), "u by 0"), (None, "bound")]
-        {
+        for (certificate, expected) in [
+            (None, "bound"),
+            (Some(CERTIFICATE), "u by 0"),
+            (Some(other), "bound"),
+            (Some("garbage"), "bound"),
+            (Some(CERTIFICATE), "u by 0"),
+            (None, "bound"),
+        ] {
             assert_eq!(tried(&sources, &token, NOW, certificate, &[]), expected);
         }
     }

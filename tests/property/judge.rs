@@ -64,7 +64,7 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
             }),
         }),
     };
-    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false }
+    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false, preflight: Default::default() }
 }
 
 struct Asked {
@@ -168,7 +168,7 @@ fn try_rule(random: &mut Random) {
     let scopes = ScopeSet::new(asked.held.iter().map(|text| Scope::parse(text).unwrap()).collect(), &universe);
     let mut all_roles = roles();
     let (set, _) = all_roles.assign(asked.roles.iter().map(|role| (*role).to_owned()).collect());
-    let policy = Policy { table, rules: vec![rule], default: default_rule, universe };
+    let policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None };
 
     let said: Vec<(&str, &[u8])> = asked.said_tenants.iter().map(|tenant| ("X-Tenant-Id", tenant.as_bytes())).collect();
     let headers = said.as_slice();
@@ -181,6 +181,7 @@ fn try_rule(random: &mut Random) {
     let caller = Caller {
         source: SourceId(asked.source),
         credential: "source",
+        place: None,
         who: Who::Listed(Listed { id: "id", scopes: &scopes, roles: all_roles.set(set).unwrap(), tenant: asked.tenant, restricted: false }),
     };
     let (proof, proved) = match random.below(8) {
@@ -194,7 +195,7 @@ fn try_rule(random: &mut Random) {
         Outcome::Allow(_) => Answer::Allow,
         Outcome::Deny(_) => Answer::Deny,
         Outcome::Inspect { .. } => Answer::Inspect,
-        Outcome::Wait(wait) => panic!("{wait:?}"),
+        Outcome::Wait(_) | Outcome::Preflight(_) => panic!("{:?}", decision.outcome),
     };
     let rule = if named { &meant } else { &default };
     assert_eq!(answer, expected(rule, proved, (&asked.extra, &body)), "{rule:?} for {:?} {:?}: {:?}", asked.held, asked.roles, decision.denial());

@@ -165,11 +165,18 @@ fn policy(random: &mut Random) -> Policy {
     let mut rules = Vec::new();
     for text in random.some_of(&ROUTES) {
         if table.insert(Pattern::parse(text).unwrap()).is_ok() {
-            rules.push(Rule { name: text.into(), access: Access::Public, allow_paths: oddities(random), query_credentials: false });
+            rules.push(Rule {
+                name: text.into(),
+                access: Access::Public,
+                allow_paths: oddities(random),
+                query_credentials: false,
+                preflight: Default::default(),
+            });
         }
     }
-    let default = Rule { name: "default".into(), access: Access::Deny, allow_paths: oddities(random), query_credentials: false };
-    Policy { table, rules, default, universe: Universe::default() }
+    let default =
+        Rule { name: "default".into(), access: Access::Deny, allow_paths: oddities(random), query_credentials: false, preflight: Default::default() };
+    Policy { table, rules, default, universe: Universe::default(), cors: None }
 }
 
 /// The rule's name, or the reason why there is none.
@@ -177,7 +184,7 @@ fn found(policy: &Policy, target: &str) -> Option<Result<String, String>> {
     let headers: &[(&str, &[u8])] = &[];
     let raw = RawRequest { method: b"GET", target: target.as_bytes(), host: Some(b"h"), headers: &headers, link: Default::default() };
     let view = RequestView::read(&raw).ok()?;
-    Some(policy.find(&view).map(|rule| rule.name.to_string()).map_err(|reason| format!("{reason:?}")))
+    Some(policy.find(&view, view.method).map(|rule| rule.name.to_string()).map_err(|reason| format!("{reason:?}")))
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod backflow;
 mod backstage;
 mod backstop;
+mod cors;
 mod draft;
 mod express;
 mod yaml;

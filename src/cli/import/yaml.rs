@@ -32,7 +32,7 @@ pub fn comment(text: &str) -> String {
 /// One line, whatever the operator's text in it.
 pub fn line(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, character| {
-        if character.is_control() {
+        if is_odd(character) {
             line.extend(character.escape_debug());
         } else {
             line.push(character);
@@ -42,7 +42,20 @@ pub fn line(text: &str) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let json = serde_json::Value::from(text).to_string();
+    json.chars().fold(String::new(), |mut quoted, character| {
+        if is_odd(character) {
+            quoted.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            quoted.push(character);
+        }
+        quoted
+    })
+}
+
+/// What a reader of YAML refuses, drops, or takes for a line end.
+fn is_odd(character: char) -> bool {
+    character.is_control() || ['\u{2028}', '\u{2029}', '\u{feff}', '\u{fffe}', '\u{ffff}'].contains(&character)
 }
 
 #[cfg(test)]
@@ -80,7 +93,7 @@ mod tests {
             "a\"b",
             "a\\b",
             "a\nb",
-            "\u{7f}\u{85}\u{2028}",
+            "\u{1}\u{7f}\u{85}\u{2028}\u{feff}\u{ffff}\u{1f600}",
             "caf\u{e9}",
             "-",
             "- a",

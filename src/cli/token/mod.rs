@@ -33,7 +33,7 @@ pub enum Token {
     #[command(after_help = "Example:\n  openssl rand -hex 32 | tee token | scopegate token hash")]
     Hash,
     /// Show header and claims of the JWT on standard input, unverified
-    #[command(after_help = "Example:\n  pbpaste | scopegate token inspect")]
+    #[command(after_help = "Example:\n  scopegate token inspect < token")]
     Inspect,
     /// Check the signature and the claims of the JWT on standard input; exit status 1 and the reason where they do not hold
     #[command(

@@ -101,7 +101,7 @@ impl Verify {
             return Ok(payload);
         }
         let claims = Claims::parse(jws.payload()).map_err(|fault| format!("{}; --no-claims checks the signature alone", fault.as_str()))?;
-        let parsed = Parsed { jws, claims };
+        let parsed = Parsed { jws, claims: claims.into() };
         let jwt = Jwt { keys: Arc::new(Arc::new(keys)), rules: self.rules(&parsed.claims) };
         let proof = jwt.prove(&parsed, now).map_err(|failed| self.failed(&parsed, failed))?;
         if proof.bound.is_some() {

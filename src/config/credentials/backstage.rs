@@ -69,7 +69,8 @@ const MAX_KEYS: usize = 8;
 
 fn shared(desk: &mut Desk<'_>, lifetime: i64, scopes: &[Scope]) -> Vec<Way> {
     let list = desk.node.get("keys").map(Node::items).unwrap_or_default();
-    let (mut secrets, mut names): (Vec<Zeroizing<Vec<u8>>>, Vec<Option<Box<str>>>) = (Vec::new(), Vec::new());
+    let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+    let mut names = Vec::new();
     for (index, node) in list.iter().enumerate() {
         let Some(bytes) = key(desk, node, index) else { continue };
         if let Some(first) = secrets.iter().position(|known| *known == bytes) {

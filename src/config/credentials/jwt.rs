@@ -117,10 +117,15 @@ pub fn url(desk: &mut Desk<'_>, node: &Node, key: &str) -> Option<http::Uri> {
     match is_allowed(node.text().unwrap_or_default()) {
         Ok(url) => Some(url),
         Err(why) => {
-            desk.fault(Some(node), &format!("has `{key}` {}, which {why}", node.quoted()));
+            desk.fault(Some(node), &format!("has `{key}`{}, which {why}", shown(node)));
             None
         }
     }
+}
+
+/// The address, unless a password or a key could be in it.
+fn shown(node: &Node) -> String {
+    if node.text().is_some_and(|text| text.contains(['@', '?'])) { String::new() } else { format!(" {}", node.quoted()) }
 }
 
 fn keys(desk: &mut Desk<'_>, algorithms: &[Algorithm]) -> Option<Keying> {
@@ -178,7 +183,7 @@ fn discovered(desk: &mut Desk<'_>, node: &Node) -> Option<Keying> {
     match Where::discovery(node.text().unwrap_or_default()) {
         Ok(place) => Some(Keying::Remote(place)),
         Err(why) => {
-            desk.fault(Some(node), &format!("has `issuer_url` {}, which {why}", node.quoted()));
+            desk.fault(Some(node), &format!("has `issuer_url`{}, which {why}", shown(node)));
             None
         }
     }

@@ -57,6 +57,15 @@ enum Way {
     Noop(Listed),
 }
 
+impl Way {
+    fn max_size(&self) -> usize {
+        match self {
+            Self::File { max_size, .. } => *max_size,
+            Self::Development | Self::Token(_) | Self::Signed { .. } | Self::Certificates(_) | Self::Introspection { .. } | Self::Noop(_) => 0,
+        }
+    }
+}
+
 /// Somebody whom the configuration itself names.
 struct Listed {
     id: String,
@@ -110,6 +119,8 @@ struct Desk<'a> {
     node: &'a Node,
     base: &'a Path,
     env: Env<'a>,
+    /// A secret that others may read is a fault, and not a warning alone.
+    strict: bool,
     files: &'a mut Vec<PathBuf>,
     warnings: &'a mut Vec<String>,
     faults: &'a mut Faults,
@@ -159,11 +170,12 @@ impl Desk<'_> {
 pub fn plan(tree: &Node, base: &Path, env: Env<'_>, (warnings, faults): (&mut Vec<String>, &mut Faults)) -> (Vec<Plan>, Vec<PathBuf>) {
     let said = tree.get("credentials").map(Node::entries).unwrap_or_default();
     let (mut plans, mut files) = (Vec::new(), Vec::new());
+    let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
     for (key, node) in said {
         if key.text.is_empty() || !key.text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             faults.at_place(key.place, format!("credential `{}` has an odd name; use letters, digits, `-`, `_` and `.`", key.text.escape_debug()));
         }
-        let desk = Desk { name: &key.text, node, base, env, files: &mut files, warnings: &mut *warnings, faults: &mut *faults };
+        let desk = Desk { name: &key.text, node, base, env, strict, files: &mut files, warnings: &mut *warnings, faults: &mut *faults };
         plans.extend(source(desk));
     }
     // Backstop's clients may send `X-Backstop-Token`, which wins over `Authorization` there.
@@ -229,6 +241,13 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
     Some(Plan { name: desk.name.into(), places, forward: desk.node.get("forward").is_some_and(Node::is_true), means })
 }
 
+/// The one line of a file that holds a secret.
+pub fn secret_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let bytes = secret::read(path)?;
+    let text = str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    Ok(Zeroizing::new(secret::without_line_end(text).to_owned()))
+}
+
 /// What sources are made with.
 #[derive(Debug)]
 pub struct Materials<'a> {
@@ -247,23 +266,19 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
         let mut means = Vec::new();
         for way in plan.means {
             let at = At { source: SourceId(index), means: means.len() };
+            let context = Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: way.max_size() };
+            let listed = |roster| Means::Listed(Box::new(roster));
             means.push(match way {
-                Way::Development => {
-                    Means::Listed(tokens::development(Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
-                }
-                Way::File { path, max_size } => {
-                    match tokens::read(&path, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size }, warnings) {
-                        Ok(roster) => Means::Listed(roster),
-                        Err(found) => {
-                            faults.extend(found);
-                            continue;
-                        }
+                Way::Development => listed(tokens::development(context)),
+                Way::File { path, .. } => match tokens::read(&path, context, warnings) {
+                    Ok(roster) => listed(roster),
+                    Err(found) => {
+                        faults.extend(found);
+                        continue;
                     }
-                }
-                Way::Token(listed) => {
-                    Means::Listed(others::roster(&listed, Context { key: key.clone(), universe, roles: &mut roles, strict_modes, max_size: 0 }))
-                }
-                Way::Noop(listed) => Means::Noop(Box::new(others::identity(Name::Dns("".into()), listed, universe, &mut roles))),
+                },
+                Way::Token(token) => listed(others::roster(&token, context)),
+                Way::Noop(anybody) => Means::Noop(Box::new(others::identity(Name::Dns("".into()), anybody, universe, &mut roles))),
                 Way::Certificates(list) => {
                     let identities = list.into_iter().map(|(name, listed)| others::identity(name, listed, universe, &mut roles));
                     Means::Certificate(crate::principal::certificate::Identities(identities.collect()))

@@ -2,6 +2,7 @@
 //! Never quotes one; a file loses one line end and nothing else.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -23,6 +24,10 @@ pub fn text(desk: &mut Desk<'_>, node: &Node, key: &str) -> Option<Zeroizing<Str
         (Some(said), None) => said.text().map(|text| Zeroizing::new(text.to_owned())),
         (None, Some(file)) => {
             let bytes = file_bytes(desk, file, &file_key)?;
+            if is_open(&desk.base.join(file.text()?)) {
+                let message = format!("has a `{file_key}` that other users may read; `chmod 600` it");
+                if desk.strict { desk.fault(Some(file), &message) } else { desk.warn(&message) }
+            }
             match str::from_utf8(&bytes) {
                 Ok(text) => Some(Zeroizing::new(without_line_end(text).to_owned())),
                 Err(_) => {
@@ -56,6 +61,11 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
     file.take(MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
+}
+
+/// Whether others than its owner may read a file.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0)
 }
 
 pub fn without_line_end(text: &str) -> &str {

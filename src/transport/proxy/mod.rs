@@ -4,12 +4,13 @@
 mod forward;
 mod outgoing;
 mod tunnel;
-mod upstream;
+pub(super) mod upstream;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -19,13 +20,15 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
+use super::answer::{self, Sharing};
 use super::framing::{REFUSED, Refusal};
+use super::headers;
 use super::worker::Shared;
-use super::{answer, headers};
 use crate::config::settings::Upstream;
+use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
-use crate::policy::{Denial, Outcome, Reason};
+use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use forward::Peer;
@@ -52,20 +55,29 @@ pub struct Connection {
     upstream: RefCell<Option<OnUpgrade>>,
 }
 
-/// A denial, and the id of the decision that it came from.
-type Refused = (Denial, DecisionId);
+/// The answer to a request that goes no further.
+type Refused = Box<Response<Flow>>;
 
 /// A request that was let through, ready to be sent.
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
     websocket: bool,
+    onward: Onward,
+}
+
+/// What the answer is given on its way back.
+#[derive(Default)]
+struct Onward {
+    /// For browsers.
+    sharing: Sharing,
+    /// For shared caches, and the place whose credential it is; `None` where they know.
+    place: Option<Place>,
 }
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        let telemetry = Arc::clone(&shared.gate.telemetry);
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, telemetry) }
+        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -98,17 +110,22 @@ impl Connection {
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err((denial, id)) => return answer::denied(&denial, id).map(Either::Right),
+            Err(response) => return *response,
         };
+        let onward = passed.onward;
+        let started = Instant::now();
         let answered = match passed.websocket {
             true => self.upgrade(passed.parts).await,
             false => self.send(Request::from_parts(passed.parts, passed.body)).await,
         };
-        match answered {
-            Ok(response) => response,
+        gate.telemetry.metrics.upstream.observe(started.elapsed());
+        let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
-            Err(reason) => answer::denied(&reason.into(), DecisionId::next()).map(Either::Right),
-        }
+            answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
+        });
+        answer::share(response.headers_mut(), &onward.sharing);
+        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        response
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
@@ -127,7 +144,7 @@ impl Connection {
         });
         let (websocket, host) = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => return Err((reason.into(), gate.refuse(Door::Proxy, reason).id)),
+            Err(reason) => return Err(Box::new(refused(gate, reason))),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = (target.as_bytes(), host.as_deref());
@@ -135,8 +152,8 @@ impl Connection {
         let limit = {
             let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
-                self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket });
+                let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
+                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
             };
             limit
         };
@@ -145,8 +162,8 @@ impl Connection {
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
-        self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket })
+        let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
     async fn ask<'s>(
@@ -161,17 +178,31 @@ impl Connection {
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
 
-    /// Makes the head ready to be forwarded, or gives the denial.
-    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<(), Refused> {
-        let denial = match (&verdict.decision.outcome, snapshot) {
+    /// Makes the head ready to be forwarded and tells what goes back with the answer, or gives the answer.
+    fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<Onward, Refused> {
+        let Verdict { decision, id, .. } = verdict;
+        let denial = match (&decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, &self.peer) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Onward::of(decision)),
                 Err(reason) => reason.into(),
             },
+            (Outcome::Preflight(preflight), _) => {
+                return Err(Box::new(answer::preflight(preflight, &decision.share, *id).map(Either::Right)));
+            }
             (Outcome::Deny(denial), _) => denial.clone(),
             (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), _) => Reason::PartialBody.into(),
         };
-        Err((denial, verdict.id))
+        let mut response = answer::denied(&denial, *id);
+        answer::share(response.headers_mut(), &answer::sharing(&decision.share));
+        Err(Box::new(response.map(Either::Right)))
+    }
+}
+
+impl Onward {
+    fn of(decision: &Decision<'_>) -> Self {
+        let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
+        let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
+        Self { sharing, place: place.cloned() }
     }
 }
 

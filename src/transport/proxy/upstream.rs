@@ -3,8 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -12,14 +10,13 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::Flow;
 use super::outgoing::{Outgoing, within};
 use crate::config::settings::Upstream;
 use crate::policy::Reason;
-use crate::telemetry::Telemetry;
 use crate::transport::bounds;
+use crate::transport::connect::{Tls, connect};
 
 /// What a worker's proxy connects with.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub struct Pool {
     upstream: Upstream,
     /// The upstream's own name.
     host: HeaderValue,
-    telemetry: Arc<Telemetry>,
+    tls: Option<Tls>,
     shared: Rc<Idle>,
 }
 
@@ -46,9 +43,9 @@ pub struct Lease {
 }
 
 impl Pool {
-    pub fn new(upstream: Upstream, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(upstream: Upstream, tls: Option<Tls>) -> Self {
         let host = HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { upstream, host, telemetry, shared: Rc::default() }
+        Self { upstream, host, tls, shared: Rc::default() }
     }
 
     pub fn lease(&self) -> Lease {
@@ -59,13 +56,11 @@ impl Pool {
 
     /// Sends and waits for the head of the answer.
     pub async fn send(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
-        let started = Instant::now();
         // An HTTP/1.0 client may have named none, and an HTTP/1.1 server wants one (RFC 9112 §3.2).
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let request = request.map(Outgoing::new);
         let moved = request.body().moved();
         let answer = within(self.upstream.response_timeout, &moved, self.exchange(lease, request)).await;
-        self.telemetry.metrics.upstream.observe(started.elapsed());
         match answer.unwrap_or(Err(Reason::GatewayTimeout))? {
             // Nobody asked for another protocol.
             response if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Reason::BadGateway),
@@ -75,15 +70,12 @@ impl Pool {
 
     /// Asks for an upgrade on a connection of its own, which serves nothing else whatever is answered.
     pub async fn upgrade(&self, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
-        let started = Instant::now();
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let answer = within(self.upstream.response_timeout, &None, async {
             let mut sender = self.connect().await?;
             sender.send_request(request.map(Outgoing::new)).await.map_err(|error| broken_off(&error))
         });
-        let answer = answer.await.unwrap_or(Err(Reason::GatewayTimeout));
-        self.telemetry.metrics.upstream.observe(started.elapsed());
-        answer
+        answer.await.unwrap_or(Err(Reason::GatewayTimeout))
     }
 
     async fn exchange(&self, lease: &Lease, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Reason> {
@@ -105,7 +97,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<SendRequest<Outgoing>, Reason> {
-        let connect = TcpStream::connect(&self.upstream.authority);
+        let connect = connect(&self.upstream.authority, self.tls.as_ref());
         let stream = match tokio::time::timeout(self.upstream.connect_timeout, connect).await {
             Err(_) => return Err(Reason::GatewayTimeout),
             Ok(Err(error)) => {
@@ -114,7 +106,6 @@ impl Pool {
             }
             Ok(Ok(stream)) => stream,
         };
-        let _ = stream.set_nodelay(true);
         let (sender, connection) =
             Builder::new().max_buf_size(bounds::RESPONSE_HEAD).handshake(TokioIo::new(stream)).await.map_err(|_| Reason::BadGateway)?;
         tokio::task::spawn_local(async move {

@@ -202,9 +202,10 @@ impl<'a> Doors<'a> {
         let keys = &self.world.keys;
         let text = peer.certificate.strip_prefix("text:").map(|text| text.as_bytes().to_vec());
         let pem = text.or_else(|| (!peer.certificate.is_empty()).then(|| keys.files[&format!("{}.crt", peer.certificate)].clone()));
-        let escaped = pem.unwrap_or_default().into_iter().map(|byte| {
-            if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-        });
+        let escaped = pem
+            .unwrap_or_default()
+            .into_iter()
+            .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") });
         let certificate = escaped.collect::<String>().into();
         proto::attribute_context::Peer { principal: peer.principal.clone().into(), certificate }
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 enum Pair {
     Rsa(RsaKeyPair),
     /// With what `ring` made, for the signatures of another form.
-    P256(EcdsaKeyPair, EcdsaKeyPair),
+    P256(EcdsaKeyPair, Box<EcdsaKeyPair>),
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -38,7 +38,7 @@ impl Keys {
             let read = |algorithm, bytes: &[u8]| EcdsaKeyPair::from_pkcs8(algorithm, bytes, &random).unwrap();
             let p256 = make(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
             let fixed = read(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, p256.as_ref());
-            pairs.insert(format!("ec{owner}"), Pair::P256(fixed, read(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, p256.as_ref())));
+            pairs.insert(format!("ec{owner}"), Pair::P256(fixed, Box::new(read(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, p256.as_ref()))));
             let p384 = make(&signature::ECDSA_P384_SHA384_FIXED_SIGNING);
             pairs.insert(format!("ec384{owner}"), Pair::P384(read(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, p384.as_ref())));
             let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();

@@ -218,8 +218,7 @@ impl Pen<'_> {
 /// One part as it is signed. `which` is 0 for the header and 1 for the payload.
 fn encoded(mut part: Vec<u8>, change: Option<Change>, which: usize) -> String {
     let mine = |header: Change, payload: Change| change == Some([header, payload][which]);
-    let (trailing, padded) =
-        (mine(Change::HeaderTrailingBits, Change::PayloadTrailingBits), mine(Change::HeaderPadded, Change::PayloadPadded));
+    let (trailing, padded) = (mine(Change::HeaderTrailingBits, Change::PayloadTrailingBits), mine(Change::HeaderPadded, Change::PayloadPadded));
     // A length that leaves bits over, and takes padding.
     while (trailing || padded) && part.len() % 3 != 1 {
         part.insert(1, b' ');
@@ -280,7 +279,8 @@ fn finished(signed: &str, mut signature: Vec<u8>, change: Option<Change>) -> Str
         Some(Change::SignatureZero) => whole(header, payload, &vec![0; signature.len()]),
         Some(Change::SignatureOfOrder) => {
             // FIPS 186-4 §D.1.2.3.
-            let order = b"\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xbc\xe6\xfa\xad\xa7\x17\x9e\x84\xf3\xb9\xca\xc2\xfc\x63\x25\x51";
+            let order =
+                b"\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xbc\xe6\xfa\xad\xa7\x17\x9e\x84\xf3\xb9\xca\xc2\xfc\x63\x25\x51";
             signature[..32].copy_from_slice(order);
             whole(header, payload, &signature)
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::said::said;
 use super::draft::Draft;
-use super::{Target, kind_of, read_json, strangers, yaml};
+use super::{Target, cors, kind_of, read_json, strangers, yaml};
 use crate::config::quantity;
 use crate::jose::Algorithm;
 
@@ -28,9 +28,8 @@ pub struct Backflow {
 }
 
 /// Keys that this version has no counterpart for, and what that means.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("rateLimit", "requests are not counted; limits come with a later version"),
-    ("cors", "preflights are treated as any other request; CORS comes with a later version"),
     ("mfa", "no second factor is asked for; MFA comes with a later version"),
     ("apiKeys", "keys of the store come with a later version"),
     ("userLimits", "requests are not counted; limits come with a later version"),
@@ -58,11 +57,12 @@ impl Backflow {
         let sources = sources(&document, &mut draft);
         let roles = roles::roles(&document, &mut draft);
         let routes = routes::routes(&list, &sources.names, &mut draft);
+        let cors = cors::cors(document.get("cors"), "cors", &mut draft);
         without_counterpart(&document, &mut draft);
         let mut body = String::new();
         let upstream = self.target.upstream.as_deref().unwrap_or("http://127.0.0.1:3000");
         body.push_str(&format!("upstream: {}\ncredentials:\n{}", yaml::text(upstream), sources.text));
-        for part in [roles, forward(&list)].into_iter().flatten() {
+        for part in [roles, forward(&list), cors].into_iter().flatten() {
             body.push_str(&part);
         }
         body.push_str(&format!("routes:\n{routes}"));
@@ -214,7 +214,7 @@ fn without_counterpart(document: &Value, draft: &mut Draft<'_>) {
     if document.get("supabase").is_some() && document.get("jwt").is_some() && document.get("mfa").is_none() {
         draft.note("Backflow asks for a second factor where it has `supabase` and `jwt`; MFA comes with a later version");
     }
-    let known: Vec<&str> = ["jwt", "firebase", "rbac", "tenantRbac", "routes"].into_iter().chain(LATER.map(|(key, _)| key)).collect();
+    let known: Vec<&str> = ["jwt", "firebase", "rbac", "tenantRbac", "routes", "cors"].into_iter().chain(LATER.map(|(key, _)| key)).collect();
     let rest = strangers(document, "", &known);
     if !rest.is_empty() {
         draft.note(format!("not the gate's business, and left out: {}", rest.join(", ")));

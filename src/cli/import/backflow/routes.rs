@@ -138,7 +138,8 @@ impl Found {
             let off = matches!(value, Value::Null | Value::Bool(false)) || value.as_array().is_some_and(Vec::is_empty);
             match key.as_str() {
                 "path" | "method" | "methods" | "requireAuth" | "authProvider" | "requiredPermissions" => {}
-                "rateLimit" | "cors" => draft.note(format!("`{key}` of routes: limits and CORS come with a later version")),
+                "rateLimit" => draft.note("`rateLimit` of routes: requests are not counted; limits come with a later version"),
+                "cors" => draft.note("`cors` of routes: origins are the same for all routes here; name them under `cors`"),
                 key if ACCESS.iter().any(|part| key.to_ascii_lowercase().contains(part)) && !off => closed.push(format!("`{}`", key.escape_debug())),
                 key => {
                     let name = format!("`{}`", key.escape_debug());

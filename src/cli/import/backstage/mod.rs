@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use self::said::{Said, said};
 use super::draft::Draft;
-use super::{Target, kind_of, read, strangers, yaml};
+use super::{Target, cors, kind_of, read, strangers, yaml};
 use crate::config::tree::{self, Node};
 
 #[derive(Debug, Args)]
@@ -66,10 +66,11 @@ impl Backstage {
             None if plugins.is_empty() => {}
             None => draft.note("`discovery.endpoints`: tokens of other plugins are for one plugin each; give --plugin ID, for the plugin behind this gate, to take them"),
         }
+        let cors = cors::cors(backend.get("cors"), "backend.cors", draft).unwrap_or_default();
         without_counterpart(document, draft);
         let path = plugin.as_deref().unwrap_or("{plugin}");
         format!(
-            "upstream: {}\ncredentials:\n{source}routes:\n  GET /.backstage/health/v1/readiness: public\n  GET /.backstage/health/v1/liveness: public\n  \
+            "upstream: {}\ncredentials:\n{source}{cors}routes:\n  GET /.backstage/health/v1/readiness: public\n  GET /.backstage/health/v1/liveness: public\n  \
              GET /api/{path}/.backstage/auth/v1/jwks.json: public   # public keys, for other plugins\n  /api/{path}/{{rest...}}: authenticated\n",
             yaml::text(&upstream)
         )
@@ -123,6 +124,7 @@ fn value(node: &Node) -> Result<Value, (String, (u64, u64))> {
 fn refuse_open(auth: &Value, draft: &mut Draft<'_>) {
     match auth.get("dangerouslyDisableDefaultAuthPolicy") {
         None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(Value::String(said)) if said == "false" => {}
         Some(_) => draft.fault(
             "`backend.auth.dangerouslyDisableDefaultAuthPolicy` lets every request in, and a gate that does so is none; set it to false or remove it, \
              and see which callers then need a key",
@@ -202,7 +204,6 @@ fn without_counterpart(document: &Value, draft: &mut Draft<'_>) {
         draft.note(format!("without counterpart: {}", own.join(", ")));
     }
     for (key, what) in [
-        ("cors", "preflights are treated as any other request; CORS comes with a later version"),
         ("rateLimit", "requests are not counted; limits come with a later version"),
         ("trustProxy", "whose X-Forwarded-* headers are believed is said by `trusted_proxies`"),
     ] {
