@@ -149,7 +149,7 @@ const CLAIMS: &[Key] = &[
     key("scopes", Shape::Texts, "text with spaces, or list; default `scope`, `scp`, `scopes` and `permissions` together"),
     key("tenant", Shape::Texts, "default `tenant_id`, then `tenant`; for Firebase `firebase.tenant` first"),
     key("role", Shape::Texts, "text or list; default `role` and `roles`"),
-    key("email", Shape::Texts, "what `{{auth.email}}` is; default `email`"),
+    key("email", Shape::Texts, "what `{{auth.email}}` is; default `email`, and nothing where `email_verified` says that it is not confirmed"),
 ];
 
 const BACKSTAGE_KEY: &[Key] = &[

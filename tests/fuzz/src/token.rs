@@ -58,7 +58,7 @@ fn claims(document: &[u8]) {
             assert!(date.is_some_and(|date| (0..=1 << 53).contains(&date) && (said - date as f64).abs() < 1.0));
         }
     }
-    let granted = Grant::default().principal(claims, 0, &Universe::default(), &Roles::default());
+    let granted = Grant::default().principal(Arc::new(claims), 0, &Universe::default(), &Roles::default());
     if let Ok(principal) = granted {
         let is_word = |text: &str| !text.is_empty() && !text.chars().any(|char| char.is_whitespace() || char.is_control());
         assert!(is_word(&principal.id) && principal.tenant.as_deref().is_none_or(is_word));
