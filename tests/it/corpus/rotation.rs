@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use scopegate::gate::unix_now;
+use scopegate::jose::{HmacKey, sign_hs256};
 use serde_json::json;
 
 use super::keys::{Keys, SECRET};
@@ -11,8 +14,6 @@ use crate::harness::grpc::{self, Asked};
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::{Message, Wire};
 use crate::harness::{Gate, ask, until};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A key set at an address of its own, which a test can change.
 struct Issuer {
@@ -104,11 +105,8 @@ async fn a_key_that_was_published_since_is_found_and_one_that_was_withdrawn_coun
 async fn a_reload_forgets_every_token() {
     let policy = |secret: &str| format!("credentials: {{users: {{kind: jwt, secret: {secret}, algorithms: [HS256]}}}}\nroutes: {{/: app:use}}\n");
     let gate = Gate::start(&policy(SECRET), "[]").await;
-    let token = scopegate::jose::sign_hs256(
-        &scopegate::jose::HmacKey::new(SECRET.as_bytes()),
-        &json!({"alg": "HS256"}),
-        &json!({"sub": "user-1", "scope": "app:use", "exp": unix_now() + 300}),
-    );
+    let claims = json!({"sub": "user-1", "scope": "app:use", "exp": unix_now() + 300});
+    let token = sign_hs256(&HmacKey::new(SECRET.as_bytes()), &json!({"alg": "HS256"}), &claims);
     assert_eq!((status(&gate, &token).await, status(&gate, &token).await), (200, 200));
     gate.rewrite(&policy("another-secret-of-more-than-thirty-two-bytes"));
     assert_eq!(gate.reload().await.status, 200);
