@@ -88,6 +88,11 @@ impl Remote {
         remote
     }
 
+    /// Whether the publisher may have another set by now, and cannot be asked: the last fetch failed.
+    pub fn is_in_doubt(&self) -> bool {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub fn place(&self) -> &Where {
         &self.place
     }

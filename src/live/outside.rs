@@ -50,7 +50,7 @@ impl Outside {
     pub async fn settle(&self, wait: &Wait) -> Settled {
         if let Some((_, _, remote)) = self.keys.iter().find(|(at, ..)| *at == wait.at) {
             remote.refresh(REFRESH).await;
-            return Settled::Refreshed;
+            return if remote.is_in_doubt() { Settled::Unreachable } else { Settled::Refreshed };
         }
         let issuer = self.issuers.iter().find(|(at, _)| *at == wait.at);
         let (Some((_, issuer)), Some(token)) = (issuer, &wait.token) else { return Settled::Unreachable };

@@ -1,6 +1,9 @@
 //! The client certificate of a connection into a principal, by the names that the operator listed.
 //! Believes only what the proxy that checked the certificate says over its own channel, never a header of the client's.
 
+use std::iter::Peekable;
+use std::str::Bytes;
+
 use super::caller::Listed;
 use super::roles::{RoleSetId, Roles};
 use crate::credential::certificate::Certificate;
@@ -57,7 +60,7 @@ impl Name {
         match self {
             Self::Spiffe(uri) => certificate.uris.iter().any(|said| **said == **uri),
             Self::Dns(name) => certificate.names.iter().any(|said| said.eq_ignore_ascii_case(name)),
-            Self::Subject(subject) => *certificate.subject == **subject,
+            Self::Subject(subject) => is_same_subject(subject, &certificate.subject),
         }
     }
 
@@ -68,8 +71,55 @@ impl Name {
         match self {
             Self::Spiffe(uri) => is_uri && principal == &**uri,
             Self::Dns(name) => !is_uri && !is_subject && principal.eq_ignore_ascii_case(name),
-            Self::Subject(subject) => !is_uri && is_subject && principal == &**subject,
+            Self::Subject(subject) => !is_uri && is_subject && is_same_subject(subject, principal),
         }
+    }
+}
+
+/// Whether it goes on with the one before it (`+`), its type, whether its value is `#` and hexadecimal, and the value.
+type Attribute = (bool, String, bool, Vec<u8>);
+
+/// RFC 4514 leaves its writers a choice of escapes, and types have no case: OpenSSL, and so Envoy, writes `emailAddress` and `\C3\A9`.
+fn is_same_subject(one: &str, other: &str) -> bool {
+    one == other || attributes(one).is_some_and(|one| attributes(other) == Some(one))
+}
+
+fn attributes(subject: &str) -> Option<Vec<Attribute>> {
+    let (mut list, mut joined, mut bytes) = (Vec::new(), false, subject.bytes().peekable());
+    loop {
+        let mut kind = String::new();
+        loop {
+            match bytes.next()? {
+                b'=' => break,
+                byte => kind.push(char::from(byte.to_ascii_lowercase())),
+            }
+        }
+        // Two names of 1.2.840.113549.1.9.1.
+        let kind = if kind == "email" { "emailaddress".into() } else { kind };
+        let is_encoded = bytes.next_if_eq(&b'#').is_some();
+        let mut value = Vec::new();
+        let end = loop {
+            match bytes.next() {
+                Some(b'\\') => value.push(escaped(&mut bytes)?),
+                end @ (Some(b',' | b'+') | None) => break end,
+                Some(byte) => value.push(byte),
+            }
+        };
+        list.push((joined, kind, is_encoded, value));
+        match end {
+            Some(end) => joined = end == b'+',
+            None => return Some(list),
+        }
+    }
+}
+
+/// Two hexadecimal digits, or the byte itself.
+fn escaped(bytes: &mut Peekable<Bytes<'_>>) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let first = bytes.next()?;
+    match digit(first) {
+        Some(high) => u8::try_from(high * 16 + digit(bytes.next()?)?).ok(),
+        None => Some(first),
     }
 }
 
@@ -85,6 +135,26 @@ mod tests {
         let dns = Name::Dns("client.example.com".into());
         assert!(dns.is("Client.example.com") && !dns.is("CN=client.example.com") && !dns.is("client.example.com.evil.org"));
         let subject = Name::Subject("CN=client,O=Example".into());
-        assert!(subject.is("CN=client,O=Example") && !subject.is("client") && !subject.is("cn=client,O=Example"));
+        assert!(subject.is("CN=client,O=Example") && !subject.is("client") && !subject.is("CN=Client,O=Example"));
+    }
+
+    #[test]
+    fn a_subject_is_the_same_in_every_spelling_of_rfc_4514_and_no_other() {
+        let known = "CN=J\u{fc}rgen,EMAIL=a@b.test+SERIALNUMBER=7,O=Caf\u{e9}\\, GmbH";
+        assert!(is_same_subject(known, r"cn=J\C3\BCrgen,emailAddress=a@b.test+serialNumber=7,O=Caf\c3\a9\2C GmbH"));
+        for (one, other) in [
+            ("CN=a,O=b", "CN=A,O=b"),
+            ("CN=a,O=b", "O=b,CN=a"),
+            ("CN=a,O=b", "CN=a+O=b"),
+            ("CN=a,O=b", r"CN=a\,O=b"),
+            ("CN=a,O=b", "CN=a"),
+            ("CN=a", "CN=a,"),
+            ("CN=#0c0161", r"CN=\#0c0161"),
+            ("CN=a", "OU=a"),
+        ] {
+            assert!(is_same_subject(one, one) && !is_same_subject(one, other) && !is_same_subject(other, one), "{one} {other}");
+        }
+        // What is cut short is no subject.
+        assert!(!is_same_subject(r"CN=a\", r"cn=a\") && !is_same_subject(r"CN=a\4", r"cn=a\4") && !is_same_subject("CN", "cn"));
     }
 }

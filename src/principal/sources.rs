@@ -190,11 +190,15 @@ impl Sources {
 
     fn verify<'s>(&'s self, signed: &Signed, at: At, trial: &Trial<'_>, asked: Asked<'_>, caller: impl Fn(Who<'s>) -> Said<'s>) -> Said<'s> {
         let Some(parsed) = trial.parsed.get_or_init(|| Parsed::read(trial.token)) else { return Said::No(Cause::Unknown, None) };
-        let waited = asked.settled.iter().any(|(settled, _)| *settled == at);
+        let settled = asked.settled.iter().find(|(settled, _)| *settled == at).map(|(_, settled)| settled);
         let proof = match signed.jwt.prove(parsed, asked.now) {
             Ok(proof) => proof,
             Err(Failed::NotOurs(cause)) => return Said::No(cause, None),
-            Err(Failed::UnknownKey | Failed::NoKeys) if !waited => return Said::Waits(Wait { at, token: None }),
+            Err(Failed::UnknownKey | Failed::NoKeys) if settled.is_none() && signed.jwt.keys.is_live() => {
+                return Said::Waits(Wait { at, token: None });
+            }
+            // A key that is not there, and nobody to say whether it should be.
+            Err(Failed::UnknownKey) if matches!(settled, Some(Settled::Unreachable)) => return Said::Unreachable,
             Err(Failed::UnknownKey) => return Said::No(Cause::UnknownKey, None),
             Err(Failed::NoKeys) => return Said::Unreachable,
             Err(Failed::Because(cause)) => {

@@ -12,11 +12,20 @@ use crate::jose::{Claims, KeySet};
 pub trait Keys: fmt::Debug + Send + Sync {
     /// `None` where none was ever loaded, or the last one is too old to be believed. `now` is in seconds since 1970.
     fn current(&self, now: i64) -> Option<Arc<KeySet>>;
+
+    /// Whether a newer set may come, so that it is worth to wait for a key that is not in this one.
+    fn is_live(&self) -> bool {
+        true
+    }
 }
 
 impl Keys for Arc<KeySet> {
     fn current(&self, _now: i64) -> Option<Arc<KeySet>> {
         Some(Self::clone(self))
+    }
+
+    fn is_live(&self) -> bool {
+        false
     }
 }
 
@@ -44,11 +53,12 @@ impl Memory for Forgetful {
 /// What became of waiting for the outside.
 #[derive(Clone)]
 pub enum Settled {
-    /// The key set was asked for again, with whatever success.
+    /// The key set is as its publisher has it now.
     Refreshed,
     /// RFC 7662 §2.2: `active: true`, and what it says.
     Active(Arc<Claims>),
     Inactive,
+    /// Nobody answered, or not in time.
     Unreachable,
 }
 

@@ -191,6 +191,7 @@ fn what_no_library_would_make_is_refused() {
         ("no signature", format!("{head}.")),
         ("a signature with padding", format!("{good}=")),
         ("a signature of nothing", format!("{head}.{}", "A".repeat(signature.len()))),
+        ("more than eight KiB", makers.sign("jose", "ES256", &json!({"claims": claims(&json!({"pad": "x".repeat(7000)}))}))),
         ("an encrypted token", jwe),
     ] {
         for (status, cause) in told(&gate, &["x-file", "x-url", "x-js-RS256", "x-js-ES256"], &token) {
