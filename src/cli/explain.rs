@@ -9,7 +9,7 @@ use crate::policy::judge::Question;
 use crate::request::{Body, Link, RawRequest};
 use crate::transport::headers::opens_websocket;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Explain {
     /// The request's method, such as GET
     method: String,
@@ -60,6 +60,12 @@ impl Explain {
             print(&explanation);
         }
         Ok(explanation.decision != "deny")
+    }
+}
+
+impl std::fmt::Debug for Explain {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Explain(…)")
     }
 }
 

@@ -129,9 +129,14 @@ const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.ya
 
 /// Logs as JSON lines on standard error; `SCOPEGATE_LOG` filters them, as in `info,scopegate=debug`.
 fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::filter_fn;
+    use tracing_subscriber::prelude::*;
+    use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_env("SCOPEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let started = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // Below `info`, libraries tell what they read: of a malformed HTTP/2 head, h2 prints the path, and a path may have a token.
+    let own = filter_fn(|line| *line.level() <= tracing::Level::INFO || line.target().split("::").next() == Some("scopegate"));
+    let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    let started = tracing_subscriber::registry().with(filter).with(own).with(lines).try_init();
     if let Err(error) = started {
         eprintln!("logging is already on: {error}");
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use http::uri::Authority;
 use zeroize::Zeroizing;
 
 use super::compile::address;
@@ -63,11 +64,21 @@ fn entry(node: &Node, base: &Path, faults: &mut Faults) -> Option<Egress> {
             ),
         );
     }
-    let url = said.text().unwrap_or_default().parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    let url = said.text().unwrap_or_default().parse::<Uri>().ok().filter(names_a_server);
     if url.is_none() {
-        faults.at(said, "`egress.url` is no URL; it is `https://host` or `http://host:port`");
+        faults.at(said, "`egress.url` is no URL of a server; it is `https://host` or `http://host:port`, without path, query and user");
     }
     Some(Egress { listen: listen_at, url: url?, credential: credential(node, base, faults)? })
+}
+
+/// And nothing else: a password or a key that stood in it would be seen wherever the settings are.
+fn names_a_server(url: &Uri) -> bool {
+    let plain = |authority: &Authority| {
+        let host = authority.host();
+        !host.is_empty() && (authority.as_str() == host || authority.as_str() == format!("{host}:{}", authority.port_u16().unwrap_or_default()))
+    };
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none();
+    bare && matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some_and(plain)
 }
 
 fn credential(node: &Node, base: &Path, faults: &mut Faults) -> Option<Credential> {

@@ -1,6 +1,8 @@
 //! The keys of the configuration, once: what is known, of which shape, with which default. The file is checked against this table,
 //! `scopegate schema` prints it, and a test holds the README to it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::fault::Faults;
@@ -273,13 +275,14 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
         (Shape::Object(keys), Value::Map(entries)) => {
             doubled(node, what, faults);
             for (said, value) in entries {
-                let name = if what.is_empty() { said.text.clone() } else { format!("{what}.{}", said.text) };
+                let key = if is_private(what) { word(&said.text) } else { Cow::Borrowed(said.text.as_str()) };
+                let name = if what.is_empty() { key.to_string() } else { format!("{what}.{key}") };
                 match keys.iter().find(|known| known.name == said.text) {
                     Some(Key { shape: Shape::Later, .. }) => {
                         faults.at_place(said.place, format!("key `{name}` is not yet available in this version; remove it"))
                     }
                     Some(known) => check(value, &known.shape, &name, faults),
-                    None => faults.at_place(said.place, format!("key `{name}` is unknown; {}", nearest(&said.text, keys))),
+                    None => faults.at_place(said.place, format!("key `{name}` is unknown; {}", nearest(key.trim_end_matches('…'), keys))),
                 }
             }
         }
@@ -290,9 +293,9 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
         }
         (Shape::Either(shapes), _) => match shapes.iter().find(|shape| accepts(shape, &node.value)) {
             Some(shape) => check(node, shape, what, faults),
-            None => faults.at(node, format!("`{what}` is {}; it is {}", node.quoted(), shapes.iter().map(describe).collect::<Vec<_>>().join(" or "))),
+            None => faults.at(node, format!("`{what}` is {}; it is {}", found(node, shape, what), describe(shape))),
         },
-        _ => faults.at(node, format!("`{what}` is {}; it is {}", node.quoted(), describe(shape))),
+        _ => faults.at(node, format!("`{what}` is {}; it is {}", found(node, shape, what), describe(shape))),
     }
 }
 
@@ -303,11 +306,41 @@ fn accepts(shape: &Shape, value: &Value) -> bool {
     )
 }
 
+/// Where a text of another shape than it must have could be a secret that has lost its way.
+fn is_private(what: &str) -> bool {
+    ["credentials", "egress"].iter().any(|key| what.starts_with(key))
+}
+
+/// What stands there: as it was said, unless that could be a secret.
+fn found(node: &Node, shape: &Shape, what: &str) -> String {
+    match (&node.value, shape) {
+        (Value::Text(text), Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) if is_private(what) && !node.substituted => {
+            format!("`{}`", word(text))
+        }
+        (_, Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) => node.quoted(),
+        (Value::Text(_), _) if is_private(what) => "a text".into(),
+        (Value::Whole(_) | Value::Float(_), _) if is_private(what) => "a number".into(),
+        _ => node.quoted(),
+    }
+}
+
+/// A text up to the end of its first word, and nothing of a word that is longer than any key or choice.
+fn word(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 24;
+    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '_' | '-')).unwrap_or(text.len());
+    match text.split_at_checked(end) {
+        Some((word, "")) if end <= LONGEST => word.into(),
+        Some((word, _)) if end <= LONGEST => format!("{word}…").into(),
+        Some(_) | None => "…".into(),
+    }
+}
+
 fn doubled(node: &Node, what: &str, faults: &mut Faults) {
     for (index, (said, _)) in node.entries().iter().enumerate() {
         if let Some((first, _)) = node.entries().iter().take(index).find(|(other, _)| other.text == said.text) {
+            let name = if is_private(what) { word(&said.text) } else { Cow::Borrowed(said.text.as_str()) };
             let inside = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
-            faults.at_place(said.place, format!("key `{}` stands twice{inside}, first in line {}; keep one", said.text, first.place.0));
+            faults.at_place(said.place, format!("key `{name}` stands twice{inside}, first in line {}; keep one", first.place.0));
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
 
 /// A value and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Node {
     pub value: Value,
     /// Line and column, from 1.
@@ -16,7 +16,7 @@ pub struct Node {
     pub substituted: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Value {
     Null,
     Bool(bool),
@@ -83,6 +83,7 @@ impl Node {
     pub fn quoted(&self) -> String {
         match (&self.value, self.substituted) {
             (_, true) => "(a value from the environment)".into(),
+            (Value::Text(text), false) if text.contains("://") && text.contains('@') => "a URL with a user in it".into(),
             (Value::Text(text), false) => format!("`{}`", text.escape_debug()),
             (Value::Null, _) => "nothing".into(),
             (Value::Bool(value), _) => format!("`{value}`"),
@@ -91,6 +92,26 @@ impl Node {
             (Value::List(_), _) => "a list".into(),
             (Value::Map(_), _) => "a mapping".into(),
         }
+    }
+}
+
+/// Any text of the file may be a secret.
+impl fmt::Debug for Node {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.value, out)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Null => "Null",
+            Self::Bool(_) => "Bool",
+            Self::Whole(_) | Self::Float(_) => "Number(…)",
+            Self::Text(_) => "Text(…)",
+            Self::List(_) => "List(…)",
+            Self::Map(_) => "Map(…)",
+        })
     }
 }
 

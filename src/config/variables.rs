@@ -36,7 +36,8 @@ fn replaced(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<S
         };
         let plain = |first: bool, byte: u8| byte == b'_' || byte.is_ascii_alphabetic() || (!first && byte.is_ascii_digit());
         if name.is_empty() || !name.bytes().enumerate().all(|(index, byte)| plain(index == 0, byte)) {
-            return Err(format!("variable `{open}{name}{close}` has no plain name; a name is letters, digits and `_`"));
+            // A password may have these characters, too.
+            return Err(format!("variable `{open}…{close}` has no plain name; a name is letters, digits and `_`"));
         }
         match env(name) {
             Some(value) if !value.is_empty() => {

@@ -21,7 +21,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// What a file holds.
 #[derive(Deserialize, Serialize)]
 pub struct Kept {
-    address: String,
+    /// The digest of its address, in whose query a key can stand.
+    of: String,
     /// Seconds since 1970.
     pub fetched_at: i64,
     /// Seconds, where the answer said so.
@@ -83,7 +84,7 @@ impl Disk {
         }
         // The parser's message could quote the file.
         let copy: Kept = serde_json::from_slice(&text).map_err(|_| io::Error::other("it is not what was written"))?;
-        if copy.address != place.url() {
+        if copy.of != name(place) {
             return Err(io::Error::other("it is of another address"));
         }
         // One from the future was written before the clock was set back, and its age is anybody's guess.
@@ -111,10 +112,13 @@ impl Disk {
     }
 
     fn path(&self, place: &Where) -> PathBuf {
-        let name = digest(&SHA256, format!("{} {}", place.kind(), place.url()).as_bytes());
-        let hex: String = name.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(hex + ".json")
+        self.folder.join(name(place) + ".json")
     }
+}
+
+fn name(place: &Where) -> String {
+    let name = digest(&SHA256, format!("{} {}", place.kind(), place.url()).as_bytes());
+    name.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Never through a link that somebody put there.
@@ -125,7 +129,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 impl Kept {
     pub fn new(place: &Where, fetched_at: i64, max_age: Option<u64>, document: String) -> Self {
-        Self { address: place.url(), fetched_at, max_age, document }
+        Self { of: name(place), fetched_at, max_age, document }
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (disk, path) = kept(&folder.path().join("keys"));
         let whole = fs::read_to_string(&path).unwrap();
-        let other = whole.replace("idp.example", "evil.example");
+        let other = whole.replace(&name(&place()), &name(&Where::jwks("https://evil.example/keys").unwrap()));
         let long = whole.clone() + &" ".repeat(LONGEST as usize);
         for text in ["", "{}", "[]", &whole[..whole.len() - 1], &other, &long] {
             fs::write(&path, text).unwrap();

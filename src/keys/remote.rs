@@ -81,7 +81,7 @@ impl Remote {
             let stamp = Stamp::new(kept.fetched_at, Instant::now(), age);
             let fetched = Fetched { document: kept.document.into(), max_age: kept.max_age.map(Duration::from_secs) };
             if let Err(fault) = remote.take(&fetched, stamp) {
-                tracing::warn!("the kept key set of {} is not used: {fault}", remote.place.shown());
+                tracing::warn!("the kept key set of {} is not used: {}", remote.place.shown(), line(&fault.to_string()));
             }
         }
         remote.ready.send_replace(remote.loaded());

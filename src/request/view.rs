@@ -1,11 +1,13 @@
 //! The raw parts of a request, as a door holds them, into the one canonical [`RequestView`].
 //! Borrows everything; reads no header that nobody asks for.
 
+use std::fmt;
+
 use super::path::{PathFault, split_target};
 use super::{HostName, Method, NormalPath};
 
 /// What a header name was sent with. More than one value is never joined or picked from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Values<'a> {
     None,
     One(&'a [u8]),
@@ -40,7 +42,7 @@ pub struct Link<'a> {
 }
 
 /// The parts of a request before anything is believed of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct RawRequest<'a, H> {
     pub method: &'a [u8],
     /// Path and query, as on the request line.
@@ -52,7 +54,7 @@ pub struct RawRequest<'a, H> {
 }
 
 /// How much of the body the door can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
     /// Still on the wire; the door can read it if the answer depends on it.
     Unread,
@@ -62,7 +64,6 @@ pub enum Body<'a> {
 }
 
 /// One canonical reading of a request.
-#[derive(Debug)]
 pub struct RequestView<'a, H> {
     pub method: Method<'a>,
     pub path: NormalPath<'a>,
@@ -101,5 +102,39 @@ impl<'a, H: Headers> RequestView<'a, H> {
             Some(host) => Some(HostName::parse(host).ok_or(Malformed::Host)?),
         };
         Ok(Self { method, path, query, host, headers: raw.headers, link: raw.link })
+    }
+}
+
+// Headers, queries and bodies carry credentials.
+
+impl fmt::Debug for Values<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::None => "None",
+            Self::One(_) => "One(…)",
+            Self::Many => "Many",
+        })
+    }
+}
+
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread => out.write_str("Unread"),
+            Self::Whole(bytes) => write!(out, "Whole({} bytes)", bytes.len()),
+            Self::Partial => out.write_str("Partial"),
+        }
+    }
+}
+
+impl<H> fmt::Debug for RawRequest<'_, H> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("RawRequest(…)")
+    }
+}
+
+impl<H> fmt::Debug for RequestView<'_, H> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RequestView").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
     }
 }
