@@ -272,12 +272,14 @@ fn a_key_that_is_not_known_is_waited_for_once() {
     let token = good("b");
     assert_eq!(asked(&sources, &token), "waits for 0");
     assert_eq!(tried(&sources, &token, NOW, None, &[refreshed(0)]), "unknown_key");
+    assert_eq!(tried(&sources, &token, NOW, None, &[(at(0), Settled::Unreachable)]), "Unreachable", "it may have been published since");
     ring.turn(&["a", "b"]);
     assert_eq!(tried(&sources, &token, NOW, None, &[refreshed(0)]), "u by 0");
     assert_eq!(book.take(), ["keep"]);
     // A known key that did not sign is no reason to wait.
     let forged = sign_hs256(&HmacKey::new(b"x"), &json!({"alg": "HS256", "kid": "a"}), &json!({"sub": "u", "exp": NOW + 100}));
     assert_eq!(asked(&sources, &forged), "signature");
+    assert_eq!(tried(&sources, &forged, NOW, None, &[(at(0), Settled::Unreachable)]), "signature");
 }
 
 #[test]
