@@ -118,9 +118,9 @@ async fn no_key_has_a_printable_form() {
     let (set, warnings) = KeySet::from_jwks(document.as_bytes(), Origin::Local).unwrap();
     outputs.form("KeySet", &(&set, set.get(0), warnings, KeySet::from_jwks(document.as_bytes(), Origin::Remote)));
     outputs.form("Key", &(Key::hmac(CLEAR.as_bytes()), HmacKey::new(CLEAR.as_bytes()), KeySet::single(Key::hmac(CLEAR.as_bytes()))));
-    let claims = Claims::parse(claims("clear", &json!({"note": CLEAR})).to_string().as_bytes()).unwrap();
+    let claims = Arc::new(Claims::parse(claims("clear", &json!({"note": CLEAR})).to_string().as_bytes()).unwrap());
     let at = At { source: SourceId(0), means: 0 };
-    outputs.form("Claims", &(&claims, Settled::Active(Arc::new(claims.clone())), introspection::Answer::Active(Arc::new(claims.clone())), at));
+    outputs.form("Claims", &(&claims, Settled::Active(Arc::clone(&claims)), introspection::Answer::Active(Arc::clone(&claims)), at));
     let settings = introspection::Settings {
         url: format!("https://id.example.com/ask?key={ADDRESS}").parse().unwrap(),
         client_id: "gate".into(),
