@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::fault::Faults;
 use super::settings::Settings;
-use super::shape::{self, FILE};
+use super::shape::FILE;
 use super::tree::{self, Node};
-use super::{compile, credentials, variables};
+use super::{check, compile, credentials, variables};
 use crate::credential::digest::TagKey;
 use crate::identity::Identity;
 use crate::keys::Registry;
@@ -116,7 +116,7 @@ fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults
         return stop(faults);
     }
     variables::substitute(&mut tree, env, faults);
-    shape::check(&tree, &FILE, "", faults);
+    check::check(&tree, &FILE, "", faults);
     Ok(tree)
 }
 

@@ -1,13 +1,7 @@
 //! The keys of the configuration, once: what is known, of which shape, with which default. The file is checked against this table,
 //! `scopegate schema` prints it, and a test holds the README to it.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value as Json, json};
-
-use super::fault::Faults;
-use super::quantity;
-use super::tree::{Node, Value};
 
 #[derive(Debug)]
 pub struct Key {
@@ -260,136 +254,6 @@ const RELOAD: &[Key] = &[
     key("watch", Shape::Bool, "a change on disk, Kubernetes' `..data` links included; default `true`"),
 ];
 
-/// Reports whatever of the tree is unknown, doubled or of another shape. What passes can be read without asking again.
-pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
-    match (shape, &node.value) {
-        (Shape::Text, Value::Text(_)) | (Shape::Bool, Value::Bool(_)) => {}
-        (Shape::Texts, Value::Text(_)) => {}
-        (Shape::Texts, Value::List(items)) => items.iter().for_each(|item| check(item, &Shape::Text, what, faults)),
-        (Shape::Duration, Value::Text(text)) if quantity::duration(text).is_some() => {}
-        (Shape::Size, Value::Text(text)) if quantity::size(text).is_some() => {}
-        (Shape::Choice(choices, _), Value::Text(text)) if choices.contains(&text.as_str()) => {}
-        (Shape::Choice(_, later), Value::Text(text)) if later.contains(&text.as_str()) => {
-            faults.at(node, format!("`{what}: {text}` is not yet available in this version; {}", describe(shape)));
-        }
-        (Shape::Object(keys), Value::Map(entries)) => {
-            doubled(node, what, faults);
-            for (said, value) in entries {
-                let key = if is_private(what) { word(&said.text) } else { Cow::Borrowed(said.text.as_str()) };
-                let name = if what.is_empty() { key.to_string() } else { format!("{what}.{key}") };
-                match keys.iter().find(|known| known.name == said.text) {
-                    Some(Key { shape: Shape::Later, .. }) => {
-                        faults.at_place(said.place, format!("key `{name}` is not yet available in this version; remove it"))
-                    }
-                    Some(known) => check(value, &known.shape, &name, faults),
-                    None => faults.at_place(said.place, format!("key `{name}` is unknown; {}", nearest(key.trim_end_matches('…'), keys))),
-                }
-            }
-        }
-        (Shape::List(inner), Value::List(items)) => items.iter().for_each(|item| check(item, inner, what, faults)),
-        (Shape::Map(inner, _), Value::Map(entries)) => {
-            doubled(node, what, faults);
-            entries.iter().for_each(|(said, value)| check(value, inner, &format!("{what}.{}", said.text), faults));
-        }
-        (Shape::Either(shapes), _) => match shapes.iter().find(|shape| accepts(shape, &node.value)) {
-            Some(shape) => check(node, shape, what, faults),
-            None => faults.at(node, format!("`{what}` is {}; it is {}", found(node, shape, what), describe(shape))),
-        },
-        _ => faults.at(node, format!("`{what}` is {}; it is {}", found(node, shape, what), describe(shape))),
-    }
-}
-
-fn accepts(shape: &Shape, value: &Value) -> bool {
-    matches!(
-        (shape, value),
-        (Shape::Text, Value::Text(_)) | (Shape::Texts, Value::Text(_) | Value::List(_)) | (Shape::Object(_) | Shape::Map(..), Value::Map(_))
-    )
-}
-
-/// Where a text of another shape than it must have could be a secret that has lost its way.
-fn is_private(what: &str) -> bool {
-    ["credentials", "egress"].iter().any(|key| what.starts_with(key))
-}
-
-/// What stands there: as it was said, unless that could be a secret.
-fn found(node: &Node, shape: &Shape, what: &str) -> String {
-    match (&node.value, shape) {
-        (Value::Text(text), Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) if is_private(what) && !node.substituted => {
-            format!("`{}`", word(text))
-        }
-        (_, Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) => node.quoted(),
-        (Value::Text(_), _) if is_private(what) => "a text".into(),
-        (Value::Whole(_) | Value::Float(_), _) if is_private(what) => "a number".into(),
-        _ => node.quoted(),
-    }
-}
-
-/// A text up to the end of its first word, and nothing of a word that is longer than any key or choice.
-fn word(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 24;
-    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '_' | '-')).unwrap_or(text.len());
-    match text.split_at_checked(end) {
-        Some((word, "")) if end <= LONGEST => word.into(),
-        Some((word, _)) if end <= LONGEST => format!("{word}…").into(),
-        Some(_) | None => "…".into(),
-    }
-}
-
-fn doubled(node: &Node, what: &str, faults: &mut Faults) {
-    for (index, (said, _)) in node.entries().iter().enumerate() {
-        if let Some((first, _)) = node.entries().iter().take(index).find(|(other, _)| other.text == said.text) {
-            let name = if is_private(what) { word(&said.text) } else { Cow::Borrowed(said.text.as_str()) };
-            let inside = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
-            faults.at_place(said.place, format!("key `{name}` stands twice{inside}, first in line {}; keep one", first.place.0));
-        }
-    }
-}
-
-fn describe(shape: &Shape) -> String {
-    match shape {
-        Shape::Text => "a text (quote it if it looks like a number)".into(),
-        Shape::Bool => "`true` or `false`".into(),
-        Shape::Duration => "a duration such as `500ms`, `2s`, `5m` or `1h`".into(),
-        Shape::Size => "a size such as `64KiB` or `1MiB`".into(),
-        Shape::Texts => "a text or a list of texts".into(),
-        Shape::Object(keys) => format!("a mapping with {}", names(keys)),
-        Shape::List(inner) => format!("a list, each {}", describe(inner)),
-        Shape::Map(_, what) => format!("a mapping from {what}"),
-        Shape::Either(shapes) => shapes.iter().map(describe).collect::<Vec<_>>().join(" or "),
-        Shape::Choice(choices, _) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
-        Shape::Later => "not yet available".into(),
-    }
-}
-
-fn names(keys: &[Key]) -> String {
-    let known = keys.iter().filter(|key| !matches!(key.shape, Shape::Later));
-    known.map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")
-}
-
-/// The known key that differs least, else all of them.
-fn nearest(said: &str, keys: &[Key]) -> String {
-    let close = keys.iter().filter(|key| !matches!(key.shape, Shape::Later)).map(|key| (distance(said, key.name), key.name)).min();
-    match close {
-        Some((steps, name)) if steps <= 2 => format!("did you mean `{name}`?"),
-        _ => format!("known are {}", names(keys)),
-    }
-}
-
-/// Levenshtein's.
-fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().collect();
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (i, left) in one.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((right, keep), above) in two.iter().zip(&row).zip(row.iter().skip(1)) {
-            let best = (above + 1).min(next.last().map_or(usize::MAX, |last| last + 1)).min(keep + usize::from(left != *right));
-            next.push(best);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 /// JSON Schema, draft 2020-12.
 pub fn schema() -> Json {
     let mut schema = json_of(&FILE);
@@ -464,12 +328,5 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!(false));
         assert!(schema["properties"]["routes"].is_object() && schema["properties"]["credentials"].is_object());
         assert!(schema["properties"].get("tls").is_none(), "what is not available is not offered");
-    }
-
-    #[test]
-    fn the_nearest_key_is_named() {
-        let Shape::Object(keys) = &FILE else { panic!("the file is an object") };
-        assert_eq!(nearest("route", keys), "did you mean `routes`?");
-        assert!(nearest("zzzzzzzz", keys).starts_with("known are `upstream`"));
     }
 }

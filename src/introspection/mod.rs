@@ -1,15 +1,14 @@
 //! An opaque token into what its issuer says of it (RFC 7662), remembered for a short while.
 //! Doubt is no answer: whatever is not a plain yes or no in time leaves the caller without one.
 
+mod form;
 mod memory;
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -22,10 +21,14 @@ use crate::fetch::address::shown;
 use crate::gate::unix_now;
 use crate::jose::Claims;
 use crate::keys::Registry;
+use form::{basic, encoded};
 use memory::{Memory, same};
 
 /// Calls at a time; beyond them nobody is asked.
 const CALLS: usize = 64;
+
+/// Of an answer, in bytes; real ones have a few KiB, and their claims travel in headers.
+const LONGEST: usize = 64 * 1024;
 
 /// What the issuer says.
 #[derive(Clone)]
@@ -177,36 +180,15 @@ enum Seen {
 
 /// RFC 7662 §2.2: a JSON object whose `active` is a boolean.
 fn answer(body: &[u8]) -> Result<Answer, &'static str> {
+    if body.len() > LONGEST {
+        return Err("the answer is longer than 64 KiB");
+    }
     let claims = Claims::parse(body).map_err(|_| "the answer is no JSON object with each member once")?;
     match claims.get("active") {
         Some(Value::Bool(true)) => Ok(Answer::Active(Arc::new(claims))),
         Some(Value::Bool(false)) => Ok(Answer::Inactive),
         _ => Err("the answer has no boolean `active`"),
     }
-}
-
-/// RFC 6749 §2.3.1: each part is form-encoded before it is joined, so that a colon in the id stays in the id.
-fn basic(id: &str, secret: &str) -> HeaderValue {
-    let pair = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
-    // Base64 is always a header value.
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or(HeaderValue::from_static("Basic"));
-    value.set_sensitive(true);
-    value
-}
-
-/// `application/x-www-form-urlencoded`, as the URL standard serializes it.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }
 
 impl fmt::Debug for Introspector {
@@ -345,6 +327,7 @@ mod tests {
             document(r#"{"active":false,"active":true}"#),
             document(r#"{"active":true,"sub":"a","sub":"b"}"#),
             document(r#"{"result":{"active":true}}"#),
+            document(&format!(r#"{{"active":true,"sub":"{}"}}"#, "m".repeat(LONGEST))),
             Reply::Whole(500, vec![], YES.into()),
             Reply::Whole(401, vec![], YES.into()),
             Reply::Whole(201, vec![], YES.into()),

@@ -88,7 +88,8 @@ impl Grant {
         Ok(Principal { id, scopes: ScopeSet::new(scopes, universe), roles, tenant, email, claims, restricted: self.restricted })
     }
 
-    fn id(&self, claims: &Claims) -> Result<Box<str>, Cause> {
+    /// Who the claims speak of.
+    pub fn id(&self, claims: &Claims) -> Result<Box<str>, Cause> {
         let (path, id) = self.id.iter().find_map(|path| Some((path, claims.get(path)?))).ok_or(Cause::Claims)?;
         let id = id.as_str().filter(|id| is_name(id)).ok_or(Cause::Claims)?;
         if !is_confirmed(path, claims) {

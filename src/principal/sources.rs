@@ -203,8 +203,8 @@ impl Sources {
             Err(Failed::NoKeys) => return Said::Unreachable,
             Err(Failed::Because(cause)) => {
                 // Whose token it would be may be told only once its signature holds; an expired one's does.
-                let id = (cause == Cause::Expired).then(|| parsed.claims.text("sub")).flatten();
-                return Said::No(cause, id.map(|id| Cow::Owned(id.to_owned())));
+                let id = (cause == Cause::Expired).then(|| signed.grant.id(&parsed.claims).ok()).flatten();
+                return Said::No(cause, id.map(|id| Cow::Owned(id.into_string())));
             }
         };
         let principal = match signed.grant.principal(Arc::clone(&parsed.claims), proof.key, &self.universe, &self.roles) {

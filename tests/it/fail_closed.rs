@@ -1,5 +1,7 @@
 //! Doubt is a denial. Each way of being in doubt has a reason of its own, and the upstream hears of none of them.
 
+mod credentials;
+
 use std::sync::Arc;
 
 use scopegate::gate::{Door, Gate as Decider};

@@ -2,6 +2,7 @@
 //! Nothing here waits by sleeping: a condition is asked for again until it holds or a deadline has passed.
 
 pub mod collector;
+pub mod desk;
 pub mod everywhere;
 pub mod example;
 pub mod frames;

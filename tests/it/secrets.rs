@@ -1,6 +1,5 @@
 //! Secrets go in by every way there is, and no output has any of them.
 
-mod desk;
 mod forms;
 mod lines;
 mod misplaced;
@@ -18,6 +17,7 @@ use scopegate::live::{Live, Snapshot};
 use scopegate::request::{RawRequest, RequestView, Values};
 use tempfile::TempDir;
 
+use crate::harness::desk::{self, Desk};
 use crate::harness::grpc::{self, Asked};
 use crate::harness::process::{Serving, run, scopegate};
 use crate::harness::upstream::Upstream;
@@ -142,6 +142,14 @@ impl Outputs {
         }
         assert!(leaks.is_empty(), "{} outputs have a secret:\n{}", leaks.len(), leaks.join("\n"));
     }
+}
+
+/// Outputs in which nothing of a desk's may stand.
+fn outputs_of(desk: &Desk) -> Outputs {
+    let mut outputs = Outputs::default();
+    desk::ALL.iter().for_each(|secret| outputs.never(secret));
+    desk.shown.iter().for_each(|shown| outputs.never_token(&shown.text));
+    outputs
 }
 
 /// Outputs in which no token of a file may stand.

@@ -24,8 +24,8 @@ use scopegate::transport::egress::token::Token;
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::Outputs;
-use super::desk::{ADDRESS, BEARER, CLEAR, CLIENT, Desk, OUTGOING, claims};
+use super::{Outputs, outputs_of};
+use crate::harness::desk::{ADDRESS, BEARER, CLEAR, CLIENT, Desk, OUTGOING, claims};
 use crate::harness::tls::Identity;
 
 impl Outputs {
@@ -43,7 +43,7 @@ fn headers(token: &str) -> Vec<(&'static str, Vec<u8>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_loaded_or_shown_has_a_printable_form() {
     let desk = Desk::new("").await;
-    let (key, mut outputs) = (TagKey::new([0x5a; 32]), desk.outputs());
+    let (key, mut outputs) = (TagKey::new([0x5a; 32]), outputs_of(&desk));
     // What is known of the key that a tag is made with.
     outputs.never.push("90, 90, 90".into());
     let registry = Registry::new(Handle::current(), Some(desk.path("kept")));
@@ -113,7 +113,7 @@ async fn nothing_that_was_loaded_or_shown_has_a_printable_form() {
 #[tokio::test]
 async fn no_key_has_a_printable_form() {
     let desk = Desk::new("").await;
-    let mut outputs = desk.outputs();
+    let mut outputs = outputs_of(&desk);
     let document = json!({"keys": [{"kty": "oct", "kid": "a", "k": base64_url(CLEAR)}]}).to_string();
     let (set, warnings) = KeySet::from_jwks(document.as_bytes(), Origin::Local).unwrap();
     outputs.form("KeySet", &(&set, set.get(0), warnings, KeySet::from_jwks(document.as_bytes(), Origin::Remote)));

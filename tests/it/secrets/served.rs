@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::Outputs;
-use super::desk::{ALL, Desk, HOOK, Shown, VARIABLE};
+use super::{Outputs, outputs_of};
 use crate::harness::collector::Collector;
+use crate::harness::desk::{ALL, Desk, HOOK, Shown, VARIABLE};
 use crate::harness::frames::UPGRADE;
 use crate::harness::grpc::{self, Asked, Client};
 use crate::harness::process::{Serving, run, scopegate};
@@ -95,7 +95,7 @@ async fn nothing_that_a_gate_puts_out_has_a_key_or_a_token() {
     let environment = [("SCOPEGATE_LOG", "trace"), ("JWT_SECRET", VARIABLE)];
     let mut serving = Serving::start(&desk.config(), &environment).await;
     let mut doors = Doors::of(&serving).await;
-    let mut outputs = desk.outputs();
+    let mut outputs = outputs_of(&desk);
     let settled = async || {
         let text = doors.get("/readyz").await;
         (text.contains("\"keys\":1") && text.contains("`500`")).then_some(())
@@ -171,7 +171,7 @@ async fn nothing_that_a_gate_puts_out_has_a_key_or_a_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_puts_out_a_key_or_a_token() {
     let desk = Desk::new("").await;
-    let mut outputs = desk.outputs();
+    let mut outputs = outputs_of(&desk);
     let mut command = |args: &[&str]| {
         let mut command = scopegate();
         command.env("SCOPEGATE_CONFIG", desk.config()).env("SCOPEGATE_LOG", "trace").env("JWT_SECRET", VARIABLE);
@@ -206,7 +206,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 async fn what_a_library_cannot_read_is_not_printed_either() {
     let desk = Desk::new("").await;
     let mut serving = Serving::start(&desk.config(), &[("SCOPEGATE_LOG", "trace,h2=trace,h2::server=trace"), ("JWT_SECRET", VARIABLE)]).await;
-    let mut outputs = desk.outputs();
+    let mut outputs = outputs_of(&desk);
     let field = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
     for (path, authority) in [(format!("/a?token={HOOK} "), "a".to_owned()), ("/a".to_owned(), format!("{HOOK}@a b"))] {
         // RFC 7541: `:method: GET` and `:scheme: http` by their numbers, `:authority` and `:path` by their names' numbers.

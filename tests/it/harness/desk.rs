@@ -10,11 +10,10 @@ use scopegate::jose::{HmacKey, sign_hs256};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Outputs;
-use crate::harness::frames::agreed;
-use crate::harness::upstream::Upstream;
-use crate::harness::wire::{Message, Wire, value};
-use crate::harness::{complete, write_secret};
+use super::frames::agreed;
+use super::upstream::Upstream;
+use super::wire::{Message, Wire, value};
+use super::{complete, write_secret};
 
 /// Shared secrets of HMAC tokens; each is known by its first letters.
 pub const CLEAR: &str = "hmac-in-clear-0a1b2c3d4e5f6a7b8c9d";
@@ -128,16 +127,6 @@ impl Desk {
 
     pub fn variable(name: &str) -> Option<String> {
         (name == "JWT_SECRET").then(|| VARIABLE.to_owned())
-    }
-
-    /// Outputs in which nothing of the desk's may stand.
-    pub fn outputs(&self) -> Outputs {
-        let mut outputs = Outputs::default();
-        ALL.iter().for_each(|secret| outputs.never(secret));
-        for shown in &self.shown {
-            outputs.never_token(&shown.text);
-        }
-        outputs
     }
 }
 
