@@ -321,7 +321,7 @@ impl Sources {
 /// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
 /// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
 fn telling(cause: Cause) -> usize {
-    let vague = [Cause::Unknown, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
+    let vague = [Cause::Unknown, Cause::Inactive, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
     vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
 }
 
