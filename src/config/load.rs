@@ -8,7 +8,7 @@ use super::fault::Faults;
 use super::settings::Settings;
 use super::shape::FILE;
 use super::tree::{self, Node};
-use super::{check, compile, credentials, variables};
+use super::{check, compile, credentials, forward, variables};
 use crate::credential::digest::TagKey;
 use crate::identity::Identity;
 use crate::keys::Registry;
@@ -84,7 +84,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let (plans, mut files) = credentials::plan(&tree, &base, env, (&mut warnings, &mut faults));
     let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let policy = compile::policy(&tree, &names, &roles, &mut faults);
-    let identity = compile::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
+    let identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
     if let Input::File(path) = input {
         files.push(path.clone());
     }

@@ -7,6 +7,7 @@ pub mod cors;
 pub mod credentials;
 pub mod egress;
 pub mod fault;
+pub mod forward;
 pub mod load;
 pub mod quantity;
 pub mod settings;

@@ -34,8 +34,7 @@ fn replaced(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<S
         let Some((name, after)) = inside.split_once(close) else {
             return Err(format!("variable `{open}…` is not closed; write `{open}NAME{close}`"));
         };
-        let plain = |first: bool, byte: u8| byte == b'_' || byte.is_ascii_alphabetic() || (!first && byte.is_ascii_digit());
-        if name.is_empty() || !name.bytes().enumerate().all(|(index, byte)| plain(index == 0, byte)) {
+        if !is_variable(name) {
             // A password may have these characters, too.
             return Err(format!("variable `{open}…{close}` has no plain name; a name is letters, digits and `_`"));
         }
@@ -52,6 +51,12 @@ fn replaced(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<S
     }
     out.push_str(rest);
     Ok(any.then_some(out))
+}
+
+/// Letters, digits and `_`, and no digit first.
+pub fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

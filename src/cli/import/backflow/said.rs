@@ -1,6 +1,8 @@
 //! A text with Backflow's templates into one with Scopegate's variables.
 //! Refuses every template that is not of the environment, and a text that would turn into a variable here.
 
+use crate::config::variables::is_variable;
+
 /// A text in Scopegate's spelling.
 pub struct Said {
     pub text: String,
@@ -33,11 +35,6 @@ pub fn said(text: &str) -> Result<Said, &'static str> {
     }
     out.push_str(rest);
     Ok(Said { text: out, variable })
-}
-
-fn is_variable(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

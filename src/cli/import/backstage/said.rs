@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::config::variables::is_variable;
+
 /// What a value says.
 pub enum Said {
     Text {
@@ -54,11 +56,6 @@ fn substituted(text: &str) -> Result<Said, &'static str> {
     }
     out.push_str(rest);
     Ok(Said::Text { text: out, variable })
-}
-
-fn is_variable(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
