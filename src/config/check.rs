@@ -12,6 +12,7 @@ use super::tree::{Node, Value};
 pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
     match (shape, &node.value) {
         (Shape::Text, Value::Text(_)) | (Shape::Bool, Value::Bool(_)) => {}
+        (Shape::Count, Value::Whole(1..)) => {}
         (Shape::Texts, Value::Text(_)) => {}
         (Shape::Texts, Value::List(items)) => items.iter().for_each(|item| check(item, &Shape::Text, what, faults)),
         (Shape::Duration, Value::Text(text)) if quantity::duration(text).is_some() => {}
@@ -65,7 +66,7 @@ fn found(node: &Node, shape: &Shape, what: &str) -> String {
         (Value::Text(text), Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) if is_private(what) && !node.substituted => {
             format!("`{}`", word(text))
         }
-        (_, Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool) => node.quoted(),
+        (_, Shape::Choice(..) | Shape::Duration | Shape::Size | Shape::Bool | Shape::Count) => node.quoted(),
         (Value::Text(_), _) if is_private(what) => "a text".into(),
         (Value::Whole(_) | Value::Float(_), _) if is_private(what) => "a number".into(),
         _ => node.quoted(),
@@ -97,6 +98,7 @@ fn describe(shape: &Shape) -> String {
     match shape {
         Shape::Text => "a text (quote it if it looks like a number)".into(),
         Shape::Bool => "`true` or `false`".into(),
+        Shape::Count => "a whole number from 1".into(),
         Shape::Duration => "a duration such as `500ms`, `2s`, `5m` or `1h`".into(),
         Shape::Size => "a size such as `64KiB` or `1MiB`".into(),
         Shape::Texts => "a text or a list of texts".into(),

@@ -10,8 +10,9 @@ use hashbrown::HashMap;
 
 use super::egress;
 use super::fault::Faults;
+use super::proxy;
 use super::quantity;
-use super::settings::{Address, Listen, Settings, Upstream};
+use super::settings::{Address, Listen, Settings};
 use super::tree::{Node, Value};
 use crate::policy::cors::Preflights;
 use crate::policy::pattern::Pattern;
@@ -29,7 +30,7 @@ const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
     let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
-    let upstream = tree.get("upstream").and_then(|node| upstream(node, faults));
+    let upstream = tree.get("upstream").and_then(|node| proxy::upstream(node, faults));
     let listen = tree.get("listen");
     let mut door = |name: &str, default: Option<u16>| {
         let said = listen.and_then(|listen| listen.get(name));
@@ -66,7 +67,12 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         audit: telemetry.and_then(|node| node.get("audit")).and_then(Node::text) != Some("off"),
         otlp: otlp.and_then(Node::text).map(str::to_owned),
         watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
-        drain_timeout: duration(tree.get("drain_timeout"), Duration::from_secs(30)),
+        drain_timeout: quantity::said(tree.get("drain_timeout"), Duration::from_secs(30)),
+        lame_duck: quantity::said(tree.get("lame_duck"), Duration::from_secs(5)),
+        reuse_port: tree.get("reuse_port").is_some_and(Node::is_true),
+        tls: tree.get("tls").is_some(),
+        proxy_protocol: tree.get("proxy_protocol").is_some_and(Node::is_true),
+        bounds: proxy::bounds(tree.get("bounds"), faults),
         egress,
         key_cache: match tree.get("key_cache").and_then(Node::text) {
             Some("off") => None,
@@ -74,43 +80,6 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
             None => base.map(|base| base.join("scopegate-keys")),
         },
     }
-}
-
-fn upstream(node: &Node, faults: &mut Faults) -> Option<Upstream> {
-    let (url, options) = match node.text() {
-        Some(_) => (node, None),
-        None => match node.get("url") {
-            Some(url) => (url, Some(node)),
-            None => {
-                faults.at(node, "`upstream` has no `url`; it is `http://host:port`");
-                return None;
-            }
-        },
-    };
-    let text = url.text().unwrap_or_default();
-    if ["https://", "h2c://", "unix:"].iter().any(|scheme| text.starts_with(scheme)) {
-        faults.at(url, format!("`upstream` {} has a scheme that is not yet available in this version; it is `http://host:port`", url.quoted()));
-        return None;
-    }
-    let parsed = text.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/').unwrap_or(rest).parse::<http::uri::Authority>().ok());
-    // What stands behind the host is a port, or the connection would go to another one than was meant.
-    let plain = |authority: &http::uri::Authority| {
-        !authority.host().is_empty() && (authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port != 0))
-    };
-    let Some(authority) = parsed.filter(|authority| !authority.as_str().contains('@') && plain(authority)) else {
-        faults.at(url, format!("`upstream` is {}; it is `http://host:port`, without path, query and user", url.quoted()));
-        return None;
-    };
-    let timeout = |name: &str, default| duration(options.and_then(|node| node.get(name)), Duration::from_secs(default));
-    Some(Upstream {
-        authority: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
-        connect_timeout: timeout("connect_timeout", 2),
-        response_timeout: timeout("response_timeout", 60),
-    })
-}
-
-fn duration(node: Option<&Node>, default: Duration) -> Duration {
-    node.and_then(Node::text).and_then(quantity::duration).unwrap_or(default)
 }
 
 /// `name` is the key as a fault names it.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::fault::Faults;
 use super::settings::Settings;
 use super::shape::FILE;
+use super::tls::Tls;
 use super::tree::{self, Node};
 use super::{check, compile, credentials, forward, variables};
 use crate::credential::digest::TagKey;
@@ -41,6 +42,7 @@ pub struct Loaded {
     pub sources: Sources,
     pub identity: Identity,
     pub outside: Outside,
+    pub tls: Tls,
     pub warnings: Vec<String>,
     /// Every file that was read, to be watched.
     pub files: Vec<PathBuf>,
@@ -92,7 +94,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
     faults.into_result()?;
-    Ok(Loaded { settings, policy, sources, identity, outside, warnings, files, development: credentials::is_development(env) })
+    Ok(Loaded { settings, policy, sources, identity, outside, tls: Tls::default(), warnings, files, development: credentials::is_development(env) })
 }
 
 fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults> {

@@ -3,6 +3,13 @@
 
 use std::time::Duration;
 
+use super::tree::Node;
+
+/// What a checked node says, or the default.
+pub fn said(node: Option<&Node>, default: Duration) -> Duration {
+    node.and_then(Node::text).and_then(duration).unwrap_or(default)
+}
+
 /// `500ms`, `2s`, `5m`, `1h`, `7d`.
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;

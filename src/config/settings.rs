@@ -45,12 +45,71 @@ pub struct Listen {
     pub admin: Option<Address>,
 }
 
+/// Where allowed requests go, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// HTTP/1.1 to `host:port`, resolved at each connect.
+    Http(String),
+    /// HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3).
+    H2c(String),
+    /// TLS; HTTP/2 or HTTP/1.1 as the server chooses (RFC 7301).
+    Https(String),
+    /// HTTP/1.1 over a Unix socket.
+    Unix(PathBuf),
+    /// HTTP as the client speaks it, to where its connection was going before the system redirected it.
+    Original,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// `host:port`, resolved at each connect.
-    pub authority: String,
+    pub target: Target,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
+}
+
+/// What a client of the proxy door may take; see the README for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub connections: usize,
+    pub streams: u32,
+    pub head: usize,
+    pub headers: usize,
+    pub target: usize,
+    pub handshake_time: Duration,
+    pub head_time: Duration,
+    pub idle: Duration,
+    pub body_idle: Duration,
+    /// Bytes a second.
+    pub body_rate: u64,
+    pub send_idle: Duration,
+    pub tunnel_idle: Duration,
+    /// Frames a second.
+    pub control_frames: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            streams: 128,
+            // Envoy's `max_request_headers_kb` and `max_headers_count`.
+            head: 60 * 1024,
+            headers: 100,
+            // nginx's `large_client_header_buffers`.
+            target: 8 * 1024,
+            handshake_time: Duration::from_secs(10),
+            // Envoy's `request_headers_timeout` in its advice for the edge.
+            head_time: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body_idle: Duration::from_secs(30),
+            body_rate: 100,
+            // nginx's `send_timeout`.
+            send_idle: Duration::from_secs(60),
+            // HAProxy's `timeout tunnel` in its examples.
+            tunnel_idle: Duration::from_secs(3600),
+            control_frames: 100,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +121,12 @@ pub struct Settings {
     pub otlp: Option<String>,
     pub watch: bool,
     pub drain_timeout: Duration,
+    pub lame_duck: Duration,
+    pub reuse_port: bool,
+    /// Whether the proxy door speaks TLS; with what is in the snapshot.
+    pub tls: bool,
+    pub proxy_protocol: bool,
+    pub bounds: Bounds,
     /// Listeners for the service's own calls.
     pub egress: Vec<Egress>,
     /// Where copies of fetched key sets are kept.
@@ -71,7 +136,8 @@ pub struct Settings {
 impl Settings {
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache } = self;
+        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, .. } = self;
+        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, .. } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -79,6 +145,11 @@ impl Settings {
             ("telemetry", *audit != new.audit || *otlp != new.otlp),
             ("reload", *watch != new.watch),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
+            ("lame_duck", *lame_duck != new.lame_duck),
+            ("reuse_port", *reuse_port != new.reuse_port),
+            ("tls", *tls != new.tls),
+            ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
+            ("bounds", *bounds != new.bounds),
             ("egress", *egress != new.egress),
             ("key_cache", *key_cache != new.key_cache),
         ]

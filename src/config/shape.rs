@@ -14,6 +14,8 @@ pub struct Key {
 pub enum Shape {
     Text,
     Bool,
+    /// A whole number from 1.
+    Count,
     Duration,
     Size,
     /// One text or a list of them.
@@ -42,7 +44,7 @@ pub static FILE: Shape = Shape::Object(&[
     key(
         "upstream",
         Shape::Either(&[Shape::Text, Shape::Object(UPSTREAM)]),
-        "the service behind the proxy door, `http://host:port`; without it that door is off",
+        "the service behind the proxy door, a URL or these keys; without it that door is off",
     ),
     key("listen", Shape::Object(LISTEN), "addresses of the doors, `host:port` or `unix:/path`; `off` closes one"),
     key("trusted_proxies", Shape::Texts, "networks whose X-Forwarded-* and forward-auth headers are believed; default `[127.0.0.0/8, \"::1/128\"]`"),
@@ -70,7 +72,15 @@ pub static FILE: Shape = Shape::Object(&[
     ),
     key("egress", Shape::List(&Shape::Object(EGRESS)), "listeners for the service's own calls, to which a credential is added"),
     key("key_cache", Shape::Text, "folder for copies of fetched key sets; default `scopegate-keys` beside this file, `off` for none"),
-    later("tls"),
+    key("tls", Shape::Object(TLS), "the proxy door's own TLS, for HTTP/1.1 and HTTP/2; read again on reload"),
+    key(
+        "proxy_protocol",
+        Shape::Bool,
+        "`true`: connections of `trusted_proxies` begin with a PROXY protocol header, version 1 or 2; default `false`",
+    ),
+    key("bounds", Shape::Object(BOUNDS), "what a client of the proxy door may take"),
+    key("lame_duck", Shape::Duration, "how long SIGTERM leaves the doors open, unready, before the drain begins; default `5s`"),
+    key("reuse_port", Shape::Bool, "`true`: a new process may listen on the same ports before this one ends; default `false`"),
     later("store"),
     later("store_keys"),
     later("management"),
@@ -78,9 +88,43 @@ pub static FILE: Shape = Shape::Object(&[
 ]);
 
 const UPSTREAM: &[Key] = &[
-    key("url", Shape::Text, "`http://host:port`"),
+    key(
+        "url",
+        Shape::Text,
+        "`http://host:port`, `https://host` (HTTP/2 where the server offers it), `h2c://host:port` (HTTP/2 without TLS), `unix:/path`, or `original_destination`",
+    ),
+    key("ca", Shape::Text, "`https`: PEM file of the certificates to believe, in place of the public ones"),
+    key("cert", Shape::Text, "`https`: PEM file of the gate's own certificate, where the upstream asks for one"),
+    key("key", Shape::Text, "`https`: PEM file of its private key"),
     key("connect_timeout", Shape::Duration, "default `2s`"),
     key("response_timeout", Shape::Duration, "to the response head, streams are not cut; default `60s`"),
+];
+
+const TLS: &[Key] = &[
+    key(
+        "cert",
+        Shape::Texts,
+        "PEM file of the certificate with its chain; of several, the one that names the host asked for (SNI), or else the first",
+    ),
+    key("key", Shape::Texts, "PEM file of the private key; one for each `cert`, in its order"),
+    key("client_ca", Shape::Text, "PEM file of authorities: clients may show a certificate of theirs, which `kind: mtls` reads"),
+    key("require_client", Shape::Bool, "`true`: no connection without such a certificate; default `false`"),
+];
+
+const BOUNDS: &[Key] = &[
+    key("connections", Shape::Count, "open at a time; more are closed at once; default `16384`"),
+    key("streams", Shape::Count, "requests in flight on an HTTP/2 connection; default `128`"),
+    key("head", Shape::Size, "request line and header fields, 431 beyond; default `60KiB`, at most `1MiB`"),
+    key("headers", Shape::Count, "header fields, 431 beyond; default `100`"),
+    key("target", Shape::Size, "path and query, 414 beyond; default `8KiB`"),
+    key("handshake_time", Shape::Duration, "for PROXY header, TLS handshake and the first byte; default `10s`"),
+    key("head_time", Shape::Duration, "from the first byte of a head to its last, 408 beyond; default `10s`"),
+    key("idle", Shape::Duration, "between two requests; default `60s`"),
+    key("body_idle", Shape::Duration, "without a byte of a request's body, 408 beyond; default `30s`"),
+    key("body_rate", Shape::Size, "a second of body on average after the first ten seconds, 408 beyond; default `100B`"),
+    key("send_idle", Shape::Duration, "without a byte taken of an answer; default `60s`"),
+    key("tunnel_idle", Shape::Duration, "without a byte either way in a WebSocket; default `1h`"),
+    key("control_frames", Shape::Count, "HTTP/2 frames a second that carry no request, in bursts of ten times that; default `100`"),
 ];
 
 const LISTEN: &[Key] = &[
@@ -268,6 +312,7 @@ fn json_of(shape: &Shape) -> Json {
     match shape {
         Shape::Text => json!({"type": "string"}),
         Shape::Bool => json!({"type": "boolean"}),
+        Shape::Count => json!({"type": "integer", "minimum": 1}),
         Shape::Duration => json!({"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d)|.*(\\$\\{|\\{\\{env\\.).*)$"}),
         Shape::Size => json!({"type": "string", "pattern": "^([0-9]+(B|KB|KiB|MB|MiB)|.*(\\$\\{|\\{\\{env\\.).*)$"}),
         Shape::Texts => json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
@@ -307,7 +352,7 @@ mod tests {
             Shape::Map(inner, _) => rows(&format!("{prefix}*."), inner, out),
             Shape::List(inner) => rows(&format!("{}[].", prefix.trim_end_matches('.')), inner, out),
             Shape::Either(shapes) => shapes.iter().for_each(|shape| rows(prefix, shape, out)),
-            Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
+            Shape::Text | Shape::Bool | Shape::Count | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
         }
     }
 
@@ -327,6 +372,6 @@ mod tests {
         let schema = schema();
         assert_eq!(schema["additionalProperties"], json!(false));
         assert!(schema["properties"]["routes"].is_object() && schema["properties"]["credentials"].is_object());
-        assert!(schema["properties"].get("tls").is_none(), "what is not available is not offered");
+        assert!(schema["properties"].get("store").is_none(), "what is not available is not offered");
     }
 }

@@ -12,6 +12,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use serde::Serialize;
 
 use crate::config::Loaded;
+use crate::config::tls::Tls;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::principal::Sources;
@@ -26,6 +27,7 @@ pub struct Snapshot {
     pub sources: Sources,
     pub identity: Identity,
     pub outside: Outside,
+    pub tls: Tls,
 }
 
 /// The current snapshot, if any.
@@ -62,7 +64,7 @@ impl Live {
 
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
-        let Loaded { policy, sources, identity, outside, .. } = loaded;
+        let Loaded { policy, sources, identity, outside, tls, .. } = loaded;
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = status.generation + 1;
         *status = Status {
@@ -76,7 +78,7 @@ impl Live {
             draining: status.draining,
             complete: status.complete,
         };
-        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside })));
+        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside, tls })));
         generation
     }
 

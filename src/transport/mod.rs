@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod arrival;
 pub mod bounds;
 pub mod connect;
 pub mod egress;
@@ -12,4 +13,5 @@ pub mod framing;
 pub mod headers;
 pub mod listener;
 pub mod proxy;
+pub mod rewound;
 pub mod worker;

@@ -202,18 +202,7 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
             }
             Way::Door(Door::Proxy) => {
                 let Some(proxy) = &upstream else { continue };
-                let connection = Rc::new(proxy::Connection::new(Rc::clone(proxy), peer));
-                let (answering, io) = (Rc::clone(&connection), Checked::new(stream, Rc::clone(&refusal)).holding_upgrades());
-                let service = service_fn(move |request| {
-                    let (connection, refusal) = (Rc::clone(&answering), Rc::clone(&refusal));
-                    async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await) }
-                });
-                let served = http1(io, shared.drain.clone(), service);
-                tasks.spawn_local(async move {
-                    if let Some(client) = served.await {
-                        connection.tunnel(client).await;
-                    }
-                });
+                tasks.spawn_local(proxy::serve(Rc::clone(proxy), stream, peer, (shared.clone(), tasks.clone())));
             }
             Way::Egress(index) => {
                 let Some(target) = targets.get(index) else { continue };
@@ -230,7 +219,7 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
 
 /// Serves one HTTP/1 connection to its end, or to the end of what is in flight once the drain begins.
 /// What is left is a connection that has answered all it read: the end of it, or the beginning of a tunnel.
-async fn http1<S, B>(io: Checked<Stream>, drain: CancellationToken, service: S) -> Option<Checked<Stream>>
+pub async fn http1<S, B>(io: Checked<Stream>, drain: CancellationToken, service: S) -> Option<Checked<Stream>>
 where
     S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Unpin,
     B: hyper::body::Body<Data = bytes::Bytes> + 'static,

@@ -20,7 +20,7 @@ use super::framing::{REFUSED, Refusal};
 use super::proxy::Flow;
 use super::proxy::upstream::{Lease, Pool};
 use super::{answer, headers};
-use crate::config::settings::Upstream;
+use crate::config::settings::{Target as To, Upstream};
 use crate::gate::{Gate, unix_now};
 use crate::policy::Reason;
 use crate::telemetry::DecisionId;
@@ -83,7 +83,8 @@ impl Target {
         };
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| RULE)?;
         let authority = format!("{}:{port}", authority.host());
-        let upstream = Upstream { authority, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
+        let target = if tls.is_some() { To::Https(authority) } else { To::Http(authority) };
+        let upstream = Upstream { target, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
         Ok(Self { upstream, tls, host, token })
     }
 }
@@ -179,7 +180,8 @@ mod tests {
             ("HTTPS://Catalog.Internal", "Catalog.Internal:443", "Catalog.Internal", true),
         ] {
             let target = target(url).unwrap();
-            assert_eq!((target.upstream.authority.as_str(), target.host.to_str().unwrap(), target.tls.is_some()), (authority, host, tls), "{url}");
+            let to = if tls { To::Https(authority.into()) } else { To::Http(authority.into()) };
+            assert_eq!((&target.upstream.target, target.host.to_str().unwrap(), target.tls.is_some()), (&to, host, tls), "{url}");
         }
         for url in [
             "https://a.test/api",

@@ -68,6 +68,15 @@ impl<T> Checked<T> {
         Self { holds: true, ..self }
     }
 
+    /// What was read of the connection before it came here goes first.
+    pub fn with(mut self, ahead: BytesMut) -> Self {
+        self.inbox = ahead;
+        if self.advance().is_err() {
+            self.state = State::Broken;
+        }
+        self
+    }
+
     pub fn is_held(&self) -> bool {
         self.state == State::Held
     }

@@ -1,8 +1,6 @@
 //! The head of an allowed request into the head that the upstream gets, and the upstream's into the client's.
 //! Client-set identity headers go first, the gate's own come last, so that nothing the client says can take them away.
 
-use std::net::IpAddr;
-
 use http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
@@ -13,6 +11,7 @@ use crate::identity::{FIXED, PREFIX};
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::request::path::{NormalPath, split_target};
+use crate::transport::arrival::About;
 use crate::transport::headers;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -35,11 +34,13 @@ pub struct Peer {
     pub address: Option<HeaderValue>,
     /// Whether its own `X-Forwarded-*` are believed.
     pub trusted: bool,
+    scheme: &'static str,
 }
 
 impl Peer {
-    pub fn new(address: Option<IpAddr>, trusted: bool) -> Self {
-        Self { address: address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok()), trusted }
+    pub fn new(about: &About, trusted: bool) -> Self {
+        let address = about.peer.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
+        Self { address, trusted, scheme: if about.secure { "https" } else { "http" } }
     }
 }
 
@@ -120,7 +121,7 @@ fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
         headers.insert(FORWARDED_FOR, list.unwrap_or_else(|| address.clone()));
     }
     if !trusted || !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
     }
     if !trusted || !headers.contains_key(FORWARDED_HOST) {
         match headers.get(HOST).cloned() {

@@ -1,8 +1,9 @@
-//! The reverse proxy, HTTP/1.1 on both sides: decides on a request's head and streams it on, or answers the denial.
+//! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
 mod forward;
 mod outgoing;
+mod serve;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -13,14 +14,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
+use super::arrival::About;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
@@ -32,6 +34,7 @@ use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use forward::Peer;
+pub use serve::serve;
 use upstream::{Lease, Pool};
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
@@ -86,9 +89,9 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, peer: Option<IpAddr>) -> Self {
+    pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
         let lease = proxy.pool.lease();
-        let peer = Peer::new(peer, proxy.trusts(peer));
+        let peer = Peer::new(&about, proxy.trusts(about.peer));
         Self { proxy, peer, lease, upstream: RefCell::default() }
     }
 
@@ -139,6 +142,9 @@ impl Connection {
         let (mut parts, body) = request.into_parts();
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&parts).and_then(|websocket| {
+            if parts.version == Version::HTTP_2 {
+                as_http1(&mut parts)?;
+            }
             headers::remove_hop_by_hop(&mut parts.headers)?;
             Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
         });
@@ -210,9 +216,23 @@ fn refused(gate: &Gate, reason: Reason) -> Response<Flow> {
     answer::denied(&reason.into(), gate.refuse(Door::Proxy, reason).id).map(Either::Right)
 }
 
+/// The fields that HTTP/2 writes in another way (RFC 9113 §8.2.3, §8.3.1).
+fn as_http1(parts: &mut http::request::Parts) -> Result<(), Reason> {
+    if let (Some(authority), false) = (parts.uri.authority(), parts.headers.contains_key(HOST)) {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::AmbiguousHost)?;
+        parts.headers.insert(HOST, host);
+    }
+    let crumbs: Vec<&[u8]> = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let whole = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).map_err(|_| Reason::AmbiguousHeader)?;
+        parts.headers.insert(COOKIE, whole);
+    }
+    Ok(())
+}
+
 /// The host of a request; the authority of an absolute target must say the same (RFC 9112 §3.2.2).
 fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
-    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
         return Err(Reason::AmbiguousHost);

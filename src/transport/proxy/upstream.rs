@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 
 use super::Flow;
 use super::outgoing::{Outgoing, within};
-use crate::config::settings::Upstream;
+use crate::config::settings::{Target, Upstream};
 use crate::policy::Reason;
 use crate::transport::bounds;
 use crate::transport::connect::{Tls, connect};
@@ -44,7 +44,11 @@ pub struct Lease {
 
 impl Pool {
     pub fn new(upstream: Upstream, tls: Option<Tls>) -> Self {
-        let host = HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("localhost"));
+        let authority = match &upstream.target {
+            Target::Http(authority) | Target::H2c(authority) | Target::Https(authority) => authority.as_str(),
+            Target::Unix(_) | Target::Original => "localhost",
+        };
+        let host = HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("localhost"));
         Self { upstream, host, tls, shared: Rc::default() }
     }
 
@@ -97,11 +101,12 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<SendRequest<Outgoing>, Reason> {
-        let connect = connect(&self.upstream.authority, self.tls.as_ref());
+        let (Target::Http(authority) | Target::Https(authority)) = &self.upstream.target else { return Err(Reason::BadGateway) };
+        let connect = connect(authority, self.tls.as_ref());
         let stream = match tokio::time::timeout(self.upstream.connect_timeout, connect).await {
             Err(_) => return Err(Reason::GatewayTimeout),
             Ok(Err(error)) => {
-                tracing::warn!("cannot connect to the upstream at {}: {error}", self.upstream.authority);
+                tracing::warn!("cannot connect to the upstream at {authority}: {error}");
                 return Err(Reason::BadGateway);
             }
             Ok(Ok(stream)) => stream,
