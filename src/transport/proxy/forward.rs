@@ -34,13 +34,19 @@ pub struct Peer {
     pub address: Option<HeaderValue>,
     /// Whether its own `X-Forwarded-*` are believed.
     pub trusted: bool,
-    scheme: &'static str,
+    pub scheme: &'static str,
 }
 
 impl Peer {
     pub fn new(about: &About, trusted: bool) -> Self {
         let address = about.peer.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
         Self { address, trusted, scheme: if about.secure { "https" } else { "http" } }
+    }
+
+    /// Whether a header is a proxy's account of its client, which counts for nothing from a peer that is not trusted.
+    pub fn is_account(name: &str) -> bool {
+        let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        starts("x-forwarded-") || starts("x_forwarded_") || name.eq_ignore_ascii_case("forwarded") || name.eq_ignore_ascii_case("x-real-ip")
     }
 }
 
@@ -88,22 +94,31 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
 /// The canonical path in origin form: what was decided on is what goes on, with what is left of the query.
 fn pin_target(parts: &mut http::request::Parts, left: Option<Option<String>>) -> Result<(), Reason> {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let (path, query) = split_target(target.as_bytes());
-    if memchr::memchr(b'%', path).is_none() && parts.uri.authority().is_none() && left.is_none() {
-        // Only escapes have more than one form.
-        return Ok(());
-    }
-    let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
-    if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() && left.is_none() {
-        return Ok(());
-    }
-    let query = left.unwrap_or_else(|| query.map(|query| String::from_utf8_lossy(query).into_owned()));
-    let text = match query {
-        Some(query) => format!("{}?{query}", normal.canonical()),
-        None => normal.canonical().to_owned(),
+    let text = match pinned(target.as_bytes(), left)? {
+        Some(text) => text,
+        None if parts.uri.authority().is_none() => return Ok(()),
+        None => target.to_owned(),
     };
     parts.uri = text.parse::<PathAndQuery>().map(Uri::from).map_err(|_| Reason::AmbiguousPath)?;
     Ok(())
+}
+
+/// A target in its canonical form, with what is `left` of its query where that changes; `None` where it goes on as it came.
+pub fn pinned(target: &[u8], left: Option<Option<String>>) -> Result<Option<String>, Reason> {
+    let (path, query) = split_target(target);
+    // Only escapes have more than one form.
+    if memchr::memchr(b'%', path).is_none() && left.is_none() {
+        return Ok(None);
+    }
+    let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+    if normal.canonical().as_bytes() == path && left.is_none() {
+        return Ok(None);
+    }
+    let query = left.unwrap_or_else(|| query.map(|query| String::from_utf8_lossy(query).into_owned()));
+    Ok(Some(match query {
+        Some(query) => format!("{}?{query}", normal.canonical()),
+        None => normal.canonical().to_owned(),
+    }))
 }
 
 /// A trusted proxy's account of the client goes on with the proxy added; anybody else's is replaced.

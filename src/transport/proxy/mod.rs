@@ -4,6 +4,7 @@
 mod forward;
 mod outgoing;
 mod serve;
+mod short;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -26,7 +27,7 @@ use super::arrival::About;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
-use crate::config::settings::Upstream;
+use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
@@ -45,7 +46,10 @@ pub type Flow = Either<Incoming, Full<Bytes>>;
 pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
+    bounds: Bounds,
     pool: Pool,
+    /// Upstream connections of the short way that nobody holds.
+    idle: short::Idle,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -80,7 +84,13 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
+        Self {
+            gate: Arc::clone(&shared.gate),
+            trusted: shared.settings.trusted_proxies.clone(),
+            bounds: shared.settings.bounds.clone(),
+            pool: Pool::new(upstream, None),
+            idle: short::Idle::default(),
+        }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -127,7 +137,7 @@ impl Connection {
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         answer::share(response.headers_mut(), &onward.sharing);
-        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        answer::cache(response.headers_mut(), onward.caching());
         response
     }
 
@@ -172,6 +182,10 @@ impl Connection {
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
+    fn link(&self, websocket: bool) -> Link<'_> {
+        Link { websocket, ..Link::default() }
+    }
+
     async fn ask<'s>(
         &self,
         snapshot: Option<&'s Snapshot>,
@@ -179,7 +193,7 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let link = Link { websocket, ..Link::default() };
+        let link = self.link(websocket);
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
@@ -209,6 +223,10 @@ impl Onward {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
         Self { sharing, place: place.cloned() }
+    }
+
+    fn caching(&self) -> Caching<'_> {
+        self.place.as_ref().map_or(Caching::Known, Place::caching)
     }
 }
 
