@@ -24,15 +24,16 @@ use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
 use super::arrival::About;
+use super::client::Client;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict};
+use crate::gate::{Door, Gate, Verdict, unix_now};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest};
+use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
 use forward::Peer;
 pub use serve::serve;
@@ -57,6 +58,7 @@ pub struct Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
+    client: Option<Rc<Client>>,
     lease: Lease,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
@@ -101,8 +103,8 @@ impl Proxy {
 impl Connection {
     pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
         let lease = proxy.pool.lease();
-        let peer = Peer::new(&about, proxy.trusts(about.peer));
-        Self { proxy, peer, lease, upstream: RefCell::default() }
+        let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
+        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -182,8 +184,10 @@ impl Connection {
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
-    fn link(&self, websocket: bool) -> Link<'_> {
-        Link { websocket, ..Link::default() }
+    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
+        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+        Link { websocket, certificate, ..Link::default() }
     }
 
     async fn ask<'s>(
@@ -193,7 +197,7 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let link = self.link(websocket);
+        let link = self.link(snapshot, websocket);
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }

@@ -110,7 +110,7 @@ impl Way<'_> {
         let (method, target, host) = (head.method.as_bytes(), head.target.as_bytes(), Some(head.host));
         let guard = gate.live.current();
         let snapshot = guard.as_deref();
-        let raw = RawRequest { method, target, host, headers: &head.lines, link: self.connection.link(false) };
+        let raw = RawRequest { method, target, host, headers: &head.lines, link: self.connection.link(snapshot, false) };
         // There is no body: where it would have to be inspected, there is nothing to see.
         let verdict = gate.decide(Door::Proxy, snapshot, &raw, (Body::Partial, "")).await;
         let decision = &verdict.decision;

@@ -24,7 +24,7 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot
         let goes = hidden.headers.iter().any(|hidden| is(hidden))
             || (hidden.cookie.is_some() && is("cookie"))
             || (trace.is_some() && is("traceparent"))
-            || Peer::is_account(name)
+            || peer.is_mute_on(name)
             || (is("x-tenant-id") && snapshot.identity.headers(caller).any(|(own, value)| value.is_some() && is(own)))
             || snapshot.identity.owns(name, value, caller);
         if !goes {
