@@ -148,7 +148,7 @@ fn targets(settings: &Settings) -> Result<Arc<[Arc<Target>]>, String> {
     if settings.egress.is_empty() {
         return Ok(Arc::default());
     }
-    let roots = fetch::tls()?;
+    let roots = Arc::new(fetch::tls()?);
     let target = |said: &Egress| {
         let token = match &said.credential {
             Credential::Backstage(Sealed(key)) => Token::backstage(HmacKey::new(key)),
