@@ -63,6 +63,8 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub target: Target,
+    /// `SO_MARK` of connections to an original destination.
+    pub mark: Option<u32>,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
 }

@@ -81,7 +81,7 @@ impl Connection {
         let accept = parts.headers.get(SEC_WEBSOCKET_KEY).map(|key| accept(key.as_bytes())).ok_or(Reason::Handshake)?;
         insist(&mut parts.headers);
         let request = Request::from_parts(parts, Either::Right(Full::default()));
-        let mut response = self.proxy.pool.upgrade(request).await?;
+        let mut response = self.proxy.pool.upgrade(&self.lease, request).await?;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !agrees(&response, &accept) {
             tracing::warn!("the upstream answered a WebSocket upgrade with a 101 that does not go with it");

@@ -2,6 +2,7 @@
 //! A request that may have been seen is sent again only if it is safe to repeat and the connection had been idle.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{HOST, HeaderValue};
@@ -16,7 +17,8 @@ use super::outgoing::{Outgoing, within};
 use crate::config::settings::{Target, Upstream};
 use crate::policy::Reason;
 use crate::transport::bounds;
-use crate::transport::connect::{Tls, connect};
+use crate::transport::connect::{Line, Tls, connect};
+use crate::transport::destination;
 
 /// What a worker's proxy connects with.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Idle {
 pub struct Lease {
     kept: RefCell<Option<SendRequest<Outgoing>>>,
     pinned: bool,
+    /// Where the client's connection was going, for [`Target::Original`].
+    destination: Option<SocketAddr>,
     shared: Rc<Idle>,
 }
 
@@ -52,10 +56,18 @@ impl Pool {
         Self { upstream, host, tls, shared: Rc::default() }
     }
 
-    pub fn lease(&self) -> Lease {
+    pub fn is_original(&self) -> bool {
+        self.upstream.target == Target::Original
+    }
+
+    pub fn lease(&self, destination: Option<SocketAddr>) -> Lease {
+        if destination.is_some() {
+            // A connection to there serves nobody who was going elsewhere.
+            return Lease { kept: RefCell::new(None), pinned: true, destination, shared: Rc::default() };
+        }
         let pinned = self.shared.pinned.get() < bounds::PINNED;
         self.shared.pinned.set(self.shared.pinned.get() + usize::from(pinned));
-        Lease { kept: RefCell::new(None), pinned, shared: Rc::clone(&self.shared) }
+        Lease { kept: RefCell::new(None), pinned, destination, shared: Rc::clone(&self.shared) }
     }
 
     /// Sends and waits for the head of the answer.
@@ -73,10 +85,10 @@ impl Pool {
     }
 
     /// Asks for an upgrade on a connection of its own, which serves nothing else whatever is answered.
-    pub async fn upgrade(&self, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
+    pub async fn upgrade(&self, lease: &Lease, mut request: Request<Flow>) -> Result<Response<Incoming>, Reason> {
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let answer = within(self.upstream.response_timeout, &None, async {
-            let mut sender = self.connect().await?;
+            let mut sender = self.connect(lease).await?;
             sender.send_request(request.map(Outgoing::new)).await.map_err(|error| broken_off(&error))
         });
         answer.await.unwrap_or(Err(Reason::GatewayTimeout))
@@ -94,19 +106,28 @@ impl Pool {
                 Err(mut failed) => request = failed.take_message().or(again).ok_or_else(|| broken_off(failed.error()))?,
             }
         }
-        let mut sender = self.connect().await?;
+        let mut sender = self.connect(lease).await?;
         let response = sender.send_request(request).await.map_err(|error| broken_off(&error))?;
         lease.put_back(sender);
         Ok(response)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Outgoing>, Reason> {
-        let (Target::Http(authority) | Target::Https(authority)) = &self.upstream.target else { return Err(Reason::BadGateway) };
-        let connect = connect(authority, self.tls.as_ref());
+    async fn connect(&self, lease: &Lease) -> Result<SendRequest<Outgoing>, Reason> {
+        let place = match (&self.upstream.target, lease.destination) {
+            (Target::Http(authority) | Target::Https(authority), _) => authority.clone(),
+            (Target::Original, Some(destination)) => destination.to_string(),
+            (Target::H2c(_) | Target::Unix(_) | Target::Original, _) => return Err(Reason::BadGateway),
+        };
+        let connect = async {
+            match lease.destination {
+                Some(destination) => destination::connect(destination, self.upstream.mark).await.map(Line::Plain),
+                None => connect(&place, self.tls.as_ref()).await,
+            }
+        };
         let stream = match tokio::time::timeout(self.upstream.connect_timeout, connect).await {
             Err(_) => return Err(Reason::GatewayTimeout),
             Ok(Err(error)) => {
-                tracing::warn!("cannot connect to the upstream at {authority}: {error}");
+                tracing::warn!("cannot connect to the upstream at {place}: {error}");
                 return Err(Reason::BadGateway);
             }
             Ok(Ok(stream)) => stream,
