@@ -73,6 +73,8 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub target: Target,
+    /// `SO_MARK` of connections to an original destination.
+    pub mark: Option<u32>,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
 }

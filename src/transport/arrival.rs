@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use super::destination;
 use super::listener::Stream;
 use super::worker::Shared;
 
@@ -43,10 +44,11 @@ pub struct Arrival {
 /// `Err` closes the connection without a word.
 pub async fn receive(stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> io::Result<Arrival> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    timeout(shared.settings.bounds.handshake_time, ready(stream, peer)).await.map_err(late)?
+    let about = About { peer, destination: destination::of(&stream, &shared.settings), ..About::default() };
+    timeout(shared.settings.bounds.handshake_time, ready(stream, about)).await.map_err(late)?
 }
 
-async fn ready(mut stream: Stream, peer: Option<IpAddr>) -> io::Result<Arrival> {
+async fn ready(mut stream: Stream, about: About) -> io::Result<Arrival> {
     let mut ahead = BytesMut::new();
     let protocol = loop {
         let known = ahead.len().min(PREFACE.len());
@@ -60,5 +62,5 @@ async fn ready(mut stream: Stream, peer: Option<IpAddr>) -> io::Result<Arrival> 
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     };
-    Ok(Arrival { stream, ahead, protocol, about: About { peer, ..About::default() } })
+    Ok(Arrival { stream, ahead, protocol, about })
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::bounds;
+use super::{bounds, destination};
 use crate::gate::Gate;
 
 /// HTTP/2 and HTTP/1.1 in the words of ALPN (RFC 7301 §6).
@@ -103,14 +103,25 @@ pub async fn tcp(authority: &str, limit: Duration) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-pub async fn to(address: SocketAddr) -> io::Result<TcpStream> {
+async fn to(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
+    watch_over(&stream);
+    Ok(stream)
+}
+
+/// Where a redirected connection was going.
+pub async fn original(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let stream = destination::connect(address, mark).await?;
+    watch_over(&stream);
+    Ok(stream)
+}
+
+/// Finds out that a peer is gone without a word. Best effort: the time limits hold without it.
+fn watch_over(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    // A peer that is gone without a word; best effort, the time limits hold without it.
-    let socket = SockRef::from(&stream);
+    let socket = SockRef::from(stream);
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(bounds::KEEPALIVE).with_interval(bounds::KEEPALIVE / 3));
     let _ = socket.set_tcp_user_timeout(Some(bounds::KEEPALIVE * 2));
-    Ok(stream)
 }
 
 pub async fn unix(path: &Path) -> io::Result<Line> {

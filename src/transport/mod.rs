@@ -6,6 +6,7 @@ pub mod answer;
 pub mod arrival;
 pub mod bounds;
 pub mod connect;
+pub mod destination;
 pub mod egress;
 pub mod ext_authz;
 pub mod forward_auth;

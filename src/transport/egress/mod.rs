@@ -84,7 +84,7 @@ impl Target {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| RULE)?;
         let authority = format!("{}:{port}", authority.host());
         let target = if tls.is_some() { To::Https(authority) } else { To::Http(authority) };
-        let upstream = Upstream { target, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
+        let upstream = Upstream { target, mark: None, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
         Ok(Self { upstream, tls, host, token })
     }
 }

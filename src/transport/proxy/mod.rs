@@ -55,6 +55,8 @@ pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
     lease: Lease,
+    /// Not redirected here, where only redirected connections have somewhere to go.
+    astray: bool,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
 }
@@ -93,8 +95,9 @@ impl Proxy {
 impl Connection {
     pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
         let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
+        let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, proxy.trusts(about.peer));
-        Self { proxy, peer, lease, upstream: RefCell::default() }
+        Self { proxy, peer, lease, astray, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -112,6 +115,9 @@ impl Connection {
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(reason.as_str());
             return refused(gate, reason);
+        }
+        if self.astray {
+            return refused(gate, Reason::NoDestination);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,

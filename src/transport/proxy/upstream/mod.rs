@@ -73,10 +73,15 @@ impl Pool {
         Self { upstream, host, tls, idle, twos, connecting, chose_one }
     }
 
+    /// Whether each client's connection has an upstream of its own.
+    pub fn is_original(&self) -> bool {
+        self.upstream.target == Target::Original
+    }
+
     /// For a client's connection: where it was going, and whether it speaks HTTP/2.
     pub fn lease(&self, destination: Option<SocketAddr>, multiplexed: bool) -> Lease {
         // Connections to a fixed upstream are all alike.
-        let destination = destination.filter(|_| self.upstream.target == Target::Original);
+        let destination = destination.filter(|_| self.is_original());
         Lease::new(&self.idle, destination, multiplexed)
     }
 
@@ -180,7 +185,7 @@ impl Pool {
             },
             Target::Unix(path) => connect::unix(path).await,
             Target::Original => match lease.destination {
-                Some(destination) => connect::to(destination).await.map(Line::Plain),
+                Some(destination) => connect::original(destination, self.upstream.mark).await.map(Line::Plain),
                 None => Err(std::io::Error::other("the client's connection was not redirected: there is no destination")),
             },
         };
