@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
+use super::destination;
 use super::listener::Stream;
 use super::proxy_protocol::{self, Header, Origin};
 use super::rewound::Rewound;
@@ -80,7 +81,7 @@ pub async fn receive(stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> i
 
 async fn ready(mut stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> Result<Arrival, Lost> {
     let mut ahead = BytesMut::new();
-    let mut about = About { peer, ..About::default() };
+    let mut about = About { peer, destination: destination::of(&stream, &shared.settings), ..About::default() };
     if shared.settings.proxy_protocol && shared.settings.trusts(peer) {
         match origin(&mut stream, &mut ahead).await? {
             Origin::Proxy => {}

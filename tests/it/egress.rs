@@ -34,7 +34,7 @@ struct Egress {
 
 impl Egress {
     /// With the token in a file.
-    fn start(url: &str, roots: &ClientConfig) -> Self {
+    fn start(url: &str, roots: &Arc<ClientConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "token-of-the-service\n").unwrap();
         let token = Token::file(folder.path().join("token"));
@@ -60,6 +60,11 @@ impl Egress {
             proxy_protocol: false,
             bounds: Bounds::default(),
             drain_timeout: Duration::from_secs(1),
+            lame_duck: Duration::ZERO,
+            reuse_port: false,
+            tls: false,
+            proxy_protocol: false,
+            bounds: Bounds::default(),
             egress: Vec::new(),
             key_cache: None,
         };

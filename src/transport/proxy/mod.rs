@@ -1,10 +1,12 @@
 //! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
+pub(super) mod flow;
 mod forward;
 mod outgoing;
 mod serve;
 mod short;
+mod tape;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -23,8 +25,9 @@ use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
-use super::arrival::About;
+use super::arrival::{About, Protocol};
 use super::client::Client;
+use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
@@ -35,12 +38,10 @@ use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
+use flow::{Flow, Streamed};
 use forward::Peer;
 pub use serve::serve;
 use upstream::{Lease, Pool};
-
-/// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Incoming, Full<Bytes>>;
 
 /// One worker's proxy.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Connection {
     peer: Peer,
     client: Option<Rc<Client>>,
     lease: Lease,
+    /// Not redirected here, where only redirected connections have somewhere to go.
+    astray: bool,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
 }
@@ -86,11 +89,12 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
+        let tls = upstream.target.host().and_then(|host| Tls::current(Arc::clone(&shared.gate), host));
         Self {
             gate: Arc::clone(&shared.gate),
             trusted: shared.settings.trusted_proxies.clone(),
             bounds: shared.settings.bounds.clone(),
-            pool: Pool::new(upstream, None),
+            pool: Pool::new(upstream, tls),
             idle: short::Idle::default(),
         }
     }
@@ -101,10 +105,11 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
-        let lease = proxy.pool.lease();
+    pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
+        let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
+        let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
+        Self { proxy, peer, client: about.client, lease, astray, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -122,6 +127,9 @@ impl Connection {
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(reason.as_str());
             return refused(gate, reason);
+        }
+        if self.astray {
+            return refused(gate, Reason::NoDestination);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
@@ -152,10 +160,14 @@ impl Connection {
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let body = Streamed::new(body, parts.version, &parts.headers);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
                 as_http1(&mut parts)?;
+            }
+            if headers::takes_trailers(&parts.headers) {
+                parts.extensions.insert(headers::Trailers);
             }
             headers::remove_hop_by_hop(&mut parts.headers)?;
             Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
@@ -267,7 +279,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

@@ -189,11 +189,11 @@ impl Way<'_> {
         loop {
             let (mut upstream, is_kept) = match kept.take() {
                 Some(kept) => (kept, true),
-                None => match self.client.watching(limits.connect_timeout, Straight::connect(self.authority)).await? {
+                None => match self.client.watching(limits.connect_timeout, Straight::connect(self.authority, limits.connect_timeout)).await? {
                     None => return Ok(Err(Reason::GatewayTimeout)),
                     Some(Err(error)) => {
                         tracing::warn!("cannot connect to the upstream at {}: {error}", self.authority);
-                        return Ok(Err(Reason::BadGateway));
+                        return Ok(Err(if error.kind() == io::ErrorKind::TimedOut { Reason::GatewayTimeout } else { Reason::BadGateway }));
                     }
                     Some(Ok(upstream)) => (upstream, false),
                 },
