@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -23,6 +24,9 @@ const OUTSIDE: u16 = 7000;
 const TOKEN: &str = "token-of-the-client-1";
 /// Nobody's but the gate's.
 const UID: u32 = 65532;
+
+/// A chain before ours.
+const PREROUTING: &str = "type nat hook prerouting priority -110;";
 
 /// What loads the rules.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -235,7 +239,7 @@ fn a_connection_that_was_not_redirected_is_refused_and_goes_nowhere() {
     pod.intercept(Loader::Nft, &["--ports", "all"]);
     refused("with rules, which leave the gate's own port alone");
     // Rules of somebody else's making, that do not.
-    let redirect = format!("table inet other {{ chain c {{ type nat hook prerouting priority -110; tcp dport {GATE} redirect to :{GATE}; }}; }}");
+    let redirect = format!("table inet other {{ chain c {{ {PREROUTING} tcp dport {GATE} redirect to :{GATE}; }}; }}");
     pod.network.pod.apply("nft", &["-f", "-"], &redirect);
     refused("redirected from the gate to the gate");
     let metrics = pod.network.pod.enter(|| Ask::get("/metrics").send(ADMIN).body());
@@ -281,10 +285,17 @@ fn what_is_for_another_machine_or_for_loopback_is_not_redirected() {
         // A neighbour that takes 127.0.0.0/8 for a network like any other.
         client.ip("route del local 127.0.0.0/8 dev lo table local");
         client.ip("route del local 127.0.0.1 dev lo table local");
-        client.enter(|| fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap());
+        for setting in ["route_localnet", "accept_local"] {
+            client.enter(|| fs::write(format!("/proc/sys/net/ipv4/conf/eth0/{setting}"), "1").unwrap());
+        }
         client.ip(&format!("route add 127.0.0.1 via {} src {}", POD[0], CLIENT[0]));
-        let stream = client.enter(|| std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], SERVICE).into(), std::time::Duration::from_secs(1)));
+        // Dropped without a word.
+        let stream = client.enter(|| TcpStream::connect_timeout(&([127, 0, 0, 1], SERVICE).into(), Duration::from_secs(1)));
         assert!(stream.is_err(), "{loader:?}");
+        // Rules of somebody else's making let it in, and the gate does not let it on.
+        machine.apply("nft", &["-f", "-"], &format!("table ip other {{ chain c {{ {PREROUTING} tcp dport {SERVICE} redirect to :{GATE}; }}; }}"));
+        let (status, reason, _) = pod.ask(&Ask::get("/").token(TOKEN), "127.0.0.1", SERVICE);
+        assert_eq!((status, reason.as_deref()), (421, Some("no_destination")), "{loader:?}");
         assert_eq!(pod.service.take().len(), 0);
     }
 }
