@@ -50,20 +50,21 @@ pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> 
 }
 
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-    )
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+pub fn ends_at_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name))
 }
 
 /// Names that `Connection` must not take away: they say where a message goes and where it ends.
@@ -71,7 +72,7 @@ const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding",
 
 /// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| ends_at_hop(name.as_str())).cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

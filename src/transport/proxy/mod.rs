@@ -5,6 +5,7 @@ pub(super) mod flow;
 mod forward;
 mod outgoing;
 mod serve;
+mod short;
 mod tape;
 mod tunnel;
 pub(super) mod upstream;
@@ -25,16 +26,17 @@ use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
 use super::arrival::{About, Protocol};
+use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
-use crate::config::settings::Upstream;
+use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict};
+use crate::gate::{Door, Gate, Verdict, unix_now};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest};
+use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
 use flow::{Flow, Streamed};
 use forward::Peer;
@@ -46,7 +48,10 @@ use upstream::{Lease, Pool};
 pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
+    bounds: Bounds,
     pool: Pool,
+    /// Upstream connections of the short way that nobody holds.
+    idle: short::Idle,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -54,6 +59,7 @@ pub struct Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
+    client: Option<Rc<Client>>,
     lease: Lease,
     /// Not redirected here, where only redirected connections have somewhere to go.
     astray: bool,
@@ -84,7 +90,13 @@ struct Onward {
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
         let tls = upstream.target.host().and_then(|host| Tls::current(Arc::clone(&shared.gate), host));
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, tls) }
+        Self {
+            gate: Arc::clone(&shared.gate),
+            trusted: shared.settings.trusted_proxies.clone(),
+            bounds: shared.settings.bounds.clone(),
+            pool: Pool::new(upstream, tls),
+            idle: short::Idle::default(),
+        }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -96,8 +108,8 @@ impl Connection {
     pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
         let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
         let astray = proxy.pool.is_original() && about.destination.is_none();
-        let peer = Peer::new(&about, proxy.trusts(about.peer));
-        Self { proxy, peer, lease, astray, upstream: RefCell::default() }
+        let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
+        Self { proxy, peer, client: about.client, lease, astray, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -135,7 +147,7 @@ impl Connection {
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         answer::share(response.headers_mut(), &onward.sharing);
-        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        answer::cache(response.headers_mut(), onward.caching());
         response
     }
 
@@ -184,6 +196,12 @@ impl Connection {
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
+    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
+        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+        Link { websocket, certificate, ..Link::default() }
+    }
+
     async fn ask<'s>(
         &self,
         snapshot: Option<&'s Snapshot>,
@@ -191,7 +209,7 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let link = Link { websocket, ..Link::default() };
+        let link = self.link(snapshot, websocket);
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
@@ -221,6 +239,10 @@ impl Onward {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
         Self { sharing, place: place.cloned() }
+    }
+
+    fn caching(&self) -> Caching<'_> {
+        self.place.as_ref().map_or(Caching::Known, Place::caching)
     }
 }
 

@@ -37,6 +37,11 @@ impl Lease {
         Self { kept: RefCell::new(None), pinned, idle: Rc::clone(idle), multiplexed, destination, connecting: tokio::sync::Mutex::default() }
     }
 
+    /// Whether an upstream connection may stay with this client.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
     pub fn take(&self) -> Option<One> {
         let kept = self.kept.borrow_mut().take().filter(One::is_ready);
         kept.or_else(|| self.idle.take(self.destination))

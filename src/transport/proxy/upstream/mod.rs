@@ -73,6 +73,10 @@ impl Pool {
         Self { upstream, host, tls, idle, twos, connecting, chose_one }
     }
 
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// Whether each client's connection has an upstream of its own.
     pub fn is_original(&self) -> bool {
         self.upstream.target == Target::Original
