@@ -157,6 +157,10 @@ reasons! {
     /// RFC 6455 §4.2.1: a WebSocket upgrade without its one key, of another version or with a body.
     Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
+    TooManyHeaders "too_many_headers" 431 "invalid_request" "Too many request headers";
+    TargetTooLong "target_too_long" 414 "invalid_request" "Request target is too long";
+    /// A head or a body that did not come in its time.
+    RequestTimeout "request_timeout" 408 "invalid_request" "Request was not sent in time";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
     /// The key set or the issuer of a credential is out of reach.

@@ -41,9 +41,9 @@ pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> 
 }
 
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "keep-alive"
             | "proxy-connection"
@@ -53,6 +53,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "trailer"
             | "transfer-encoding"
             | "upgrade"
+            | "http2-settings"
             | "expect"
     )
 }
@@ -62,7 +63,7 @@ const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding",
 
 /// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

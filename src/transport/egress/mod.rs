@@ -134,11 +134,11 @@ impl Caller {
         parts.version = Version::HTTP_11;
         parts.headers.insert(HOST, target.host.clone());
         parts.headers.insert(AUTHORIZATION, token);
-        let mut response = pool.send(&self.lease, Request::from_parts(parts, Either::Left(body))).await.map_err(Refused::Reason)?;
+        let mut response = pool.send(&self.lease, Request::from_parts(parts, Either::Left(body.into()))).await.map_err(Refused::Reason)?;
         if headers::remove_hop_by_hop(response.headers_mut()).is_err() {
             response.headers_mut().remove(CONNECTION);
         }
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 }
 

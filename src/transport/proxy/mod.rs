@@ -2,8 +2,11 @@
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
 mod forward;
+mod given;
 mod outgoing;
+mod pace;
 mod serve;
+mod strict;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -24,9 +27,9 @@ use ipnet::IpNet;
 use super::answer::{self, Sharing};
 use super::arrival::About;
 use super::framing::{REFUSED, Refusal};
-use super::headers;
 use super::worker::Shared;
-use crate::config::settings::Upstream;
+use super::{bounds, headers};
+use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
@@ -34,17 +37,19 @@ use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use forward::Peer;
+use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use upstream::{Lease, Pool};
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Incoming, Full<Bytes>>;
+pub type Flow = Either<Paced, Full<Bytes>>;
 
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
+    bounds: Bounds,
     pool: Pool,
 }
 
@@ -66,6 +71,7 @@ struct Passed {
     parts: http::request::Parts,
     body: Flow,
     websocket: bool,
+    keeping: Rc<Keeping>,
     onward: Onward,
 }
 
@@ -80,7 +86,9 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
+        let settings = &shared.settings;
+        let (trusted, bounds) = (settings.trusted_proxies.clone(), settings.bounds.clone());
+        Self { gate: Arc::clone(&shared.gate), trusted, bounds, pool: Pool::new(upstream, None) }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -97,7 +105,11 @@ impl Connection {
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
+        let is_grpc = answer::is_grpc(request.version(), request.headers());
         let mut response = self.exchange(request, refusal).await;
+        if is_grpc {
+            response = answer::as_grpc(response).await;
+        }
         if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // What follows may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -108,14 +120,15 @@ impl Connection {
     async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
-            gate.telemetry.metrics.refused(reason.as_str());
+            gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
             return refused(gate, reason);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
             Err(response) => return *response,
         };
-        let onward = passed.onward;
+        let (onward, keeping) = (passed.onward, passed.keeping);
+        let is_grpc = answer::is_grpc_type(&passed.parts.headers);
         let started = Instant::now();
         let answered = match passed.websocket {
             true => self.upgrade(passed.parts).await,
@@ -124,8 +137,16 @@ impl Connection {
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
+            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
+        if keeping.is_broken() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_grpc {
+            // Calls in both directions say when they have something to say.
+            keeping.release();
+        }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
         response
@@ -134,15 +155,18 @@ impl Connection {
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
         let mut response = self.proxy.pool.send(&self.lease, request).await?;
         forward::clean_response(response.headers_mut());
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let bounds = &self.proxy.bounds;
+        let (body, keeping) = Paced::new(body, Pace { idle: bounds.body_idle, rate: bounds.body_rate }, gate);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
+                strict::check(&parts, bounds)?;
                 as_http1(&mut parts)?;
             }
             headers::remove_hop_by_hop(&mut parts.headers)?;
@@ -150,7 +174,10 @@ impl Connection {
         });
         let (websocket, host) = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => return Err(Box::new(refused(gate, reason))),
+            Err(reason) => {
+                bounds::named(reason).into_iter().for_each(|bound| gate.telemetry.metrics.refused(bound));
+                return Err(Box::new(refused(gate, reason)));
+            }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = (target.as_bytes(), host.as_deref());
@@ -159,17 +186,22 @@ impl Connection {
             let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
+                return Ok(Passed { parts, body: Either::Left(body), websocket, keeping, onward });
             };
             limit
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
+        if keeping.is_broken() {
+            let mut response = refused(gate, Reason::RequestTimeout);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Err(Box::new(response));
+        }
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, keeping, onward })
     }
 
     async fn ask<'s>(
@@ -245,7 +277,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+async fn read(body: Paced, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }
