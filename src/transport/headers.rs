@@ -41,21 +41,23 @@ pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> 
 }
 
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
-pub fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-            | "expect"
-    )
+const HOP_BY_HOP: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    // RFC 7540 §3.2: of an upgrade to HTTP/2, which is never made.
+    "http2-settings",
+    "expect",
+];
+
+pub fn ends_at_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name))
 }
 
 /// Names that `Connection` must not take away: they say where a message goes and where it ends.
@@ -63,7 +65,7 @@ const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding",
 
 /// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| ends_at_hop(name.as_str())).cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

@@ -301,7 +301,7 @@ fn collect(shape: &Shape, path: &mut Vec<String>, later: &mut BTreeSet<(Vec<Stri
         }
         Shape::List(inner) => collect(inner, path, later),
         Shape::Either(shapes) => shapes.iter().for_each(|shape| collect(shape, path, later)),
-        Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
+        Shape::Text | Shape::Bool | Shape::Count | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use scopegate::config::settings::{Address, Listen, Settings};
+use scopegate::config::settings::{Address, Bounds, Listen, Settings};
 use scopegate::gate;
 use scopegate::jose::{Algorithm, HmacKey, Jws, Key, KeySet};
 use scopegate::transport::egress::Target;
@@ -54,6 +54,11 @@ impl Egress {
             audit: false,
             otlp: None,
             watch: false,
+            lame_duck: Duration::ZERO,
+            reuse_port: false,
+            tls: false,
+            proxy_protocol: false,
+            bounds: Bounds::default(),
             drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,

@@ -2,6 +2,7 @@
 //! A head in doubt never reaches the parser behind: a refusal stands in its place, and nothing is read after it.
 
 mod budget;
+pub mod chunks;
 pub mod frames;
 mod grammar;
 mod walk;
@@ -18,6 +19,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::bounds;
 use super::pulse::Pulse;
+use crate::config::settings::Bounds;
 use crate::policy::Reason;
 use grammar::{Head, chunk_line, crlf, trailers};
 
@@ -46,6 +48,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { head: bounds::HEAD, headers: bounds::HEADERS, target: bounds::HEAD }
+    }
+}
+
+impl From<&Bounds> for Limits {
+    fn from(bounds: &Bounds) -> Self {
+        Self { head: bounds.head, headers: bounds.headers, target: bounds.target }
     }
 }
 
@@ -82,6 +90,29 @@ pub struct Checked<T> {
     good: usize,
     refusal: Refusal,
     holds: bool,
+}
+
+/// The lengths of heads that somebody else reads.
+#[derive(Debug)]
+pub struct Heads {
+    head: Head,
+    limits: Limits,
+}
+
+impl Heads {
+    pub fn new(limits: Limits) -> Self {
+        Self { head: Head::default(), limits }
+    }
+
+    /// The length of the head that `bytes` begin with, once it is whole; until then they begin with the same. `Err` where its framing has not
+    /// one reading.
+    pub fn length(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
+        let read = self.head.read(bytes, self.limits);
+        if !matches!(read, Ok(None)) {
+            self.head = Head::default();
+        }
+        Ok(read?.map(|(length, _)| length))
+    }
 }
 
 impl<T> Checked<T> {

@@ -6,6 +6,7 @@ mod given;
 mod outgoing;
 mod pace;
 mod serve;
+mod short;
 mod strict;
 mod tunnel;
 pub(super) mod upstream;
@@ -26,15 +27,16 @@ use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
 use super::arrival::About;
+use super::client::Client;
 use super::framing::{REFUSED, Refusal};
 use super::worker::Shared;
 use super::{bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict};
+use crate::gate::{Door, Gate, Verdict, unix_now};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest};
+use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
 use forward::Peer;
 use pace::{Keeping, Pace, Paced};
@@ -51,6 +53,8 @@ pub struct Proxy {
     trusted: Vec<IpNet>,
     bounds: Bounds,
     pool: Pool,
+    /// Upstream connections of the short way that nobody holds.
+    idle: short::Idle,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -58,6 +62,7 @@ pub struct Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
+    client: Option<Rc<Client>>,
     lease: Lease,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
@@ -86,9 +91,13 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        let settings = &shared.settings;
-        let (trusted, bounds) = (settings.trusted_proxies.clone(), settings.bounds.clone());
-        Self { gate: Arc::clone(&shared.gate), trusted, bounds, pool: Pool::new(upstream, None) }
+        Self {
+            gate: Arc::clone(&shared.gate),
+            trusted: shared.settings.trusted_proxies.clone(),
+            bounds: shared.settings.bounds.clone(),
+            pool: Pool::new(upstream, None),
+            idle: short::Idle::default(),
+        }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -99,8 +108,8 @@ impl Proxy {
 impl Connection {
     pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
         let lease = proxy.pool.lease();
-        let peer = Peer::new(&about, proxy.trusts(about.peer));
-        Self { proxy, peer, lease, upstream: RefCell::default() }
+        let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
+        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -148,7 +157,7 @@ impl Connection {
             keeping.release();
         }
         answer::share(response.headers_mut(), &onward.sharing);
-        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        answer::cache(response.headers_mut(), onward.caching());
         response
     }
 
@@ -204,6 +213,12 @@ impl Connection {
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, keeping, onward })
     }
 
+    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
+        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+        Link { websocket, certificate, ..Link::default() }
+    }
+
     async fn ask<'s>(
         &self,
         snapshot: Option<&'s Snapshot>,
@@ -211,7 +226,7 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let link = Link { websocket, ..Link::default() };
+        let link = self.link(snapshot, websocket);
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
@@ -241,6 +256,10 @@ impl Onward {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
         Self { sharing, place: place.cloned() }
+    }
+
+    fn caching(&self) -> Caching<'_> {
+        self.place.as_ref().map_or(Caching::Known, Place::caching)
     }
 }
 

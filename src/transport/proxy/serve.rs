@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::task::TaskTracker;
 
 use super::given::{self, Given};
-use super::{Connection, Proxy};
+use super::{Connection, Proxy, short};
 use crate::gate::Gate;
 use crate::transport::arrival::{Arrival, Protocol, receive};
 use crate::transport::bounds;
@@ -26,16 +26,10 @@ use crate::transport::pulse::{Overrun, Pulse};
 use crate::transport::worker::Shared;
 
 pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shared, tasks): (Shared, TaskTracker)) {
-    let metrics = &shared.gate.telemetry.metrics;
-    let Some(_seat) = shared.seats.take() else { return metrics.refused("connections") };
+    let Some(_seat) = shared.seats.take() else { return shared.gate.telemetry.metrics.refused("connections") };
     let arrived = match receive(stream, peer, &shared).await {
         Ok(arrived) => arrived,
-        Err(error) => {
-            if error.kind() == std::io::ErrorKind::TimedOut {
-                metrics.refused("handshake_time");
-            }
-            return tracing::debug!("a connection came to nothing: {error}");
-        }
+        Err(error) => return tracing::debug!("a connection came to nothing: {error}"),
     };
     match arrived.protocol {
         Protocol::Http1 => one(proxy, arrived, &shared).await,
@@ -45,9 +39,9 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
 
 async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
     let bounds = &shared.settings.bounds;
-    let (refusal, pulse) = (Refusal::default(), Pulse::new(false));
-    let connection = Rc::new(Connection::new(proxy, arrived.about));
-    let limits = Limits { head: bounds.head, headers: bounds.headers, target: bounds.target };
+    let connection = Rc::new(Connection::new(proxy, arrived.about.clone()));
+    let Some(arrived) = short::run(&connection, arrived, &shared.drain).await else { return };
+    let (refusal, pulse, limits) = (Refusal::default(), Pulse::new(false), Limits::from(bounds));
     let io = Checked::new(arrived.stream, Rc::clone(&refusal)).within(limits, Rc::clone(&pulse)).holding_upgrades().with(arrived.ahead);
     let (answering, opening) = (Rc::clone(&connection), Rc::clone(&pulse));
     let service = service_fn(move |request| {

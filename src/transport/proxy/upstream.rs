@@ -52,6 +52,10 @@ impl Pool {
         Self { upstream, host, tls, shared: Rc::default() }
     }
 
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     pub fn lease(&self) -> Lease {
         let pinned = self.shared.pinned.get() < bounds::PINNED;
         self.shared.pinned.set(self.shared.pinned.get() + usize::from(pinned));
@@ -123,6 +127,11 @@ impl Pool {
 }
 
 impl Lease {
+    /// Whether an upstream connection may stay with this client.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
     fn take(&self) -> Option<SendRequest<Outgoing>> {
         let kept = self.kept.borrow_mut().take().filter(SendRequest::is_ready);
         kept.or_else(|| {
