@@ -6,7 +6,6 @@ mod proxied;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -50,7 +49,7 @@ async fn get<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(wire: &mut
 
 /// A request over HTTP/2, and its status.
 async fn h2_get(stream: TlsStream<TcpStream>, path: &str) -> u16 {
-    let (mut client, connection) = h2::client::handshake::<_, Bytes>(stream).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let request = http::Request::builder().uri(format!("https://{HOST}{path}")).body(()).unwrap();
     let (response, _) = client.send_request(request, true).unwrap();

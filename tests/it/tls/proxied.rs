@@ -67,7 +67,7 @@ async fn a_header_is_whole_however_it_arrives() {
     // HTTP/2 by prior knowledge behind one.
     let mut stream = TcpStream::connect(gate.proxy()).await.unwrap();
     stream.write_all(&headers()[0].0).await.unwrap();
-    let (mut client, connection) = h2::client::handshake::<_, Bytes>(stream).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let request = http::Request::builder().uri("http://a/open").body(()).unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
