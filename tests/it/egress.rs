@@ -34,7 +34,7 @@ struct Egress {
 
 impl Egress {
     /// With the token in a file.
-    fn start(url: &str, roots: &ClientConfig) -> Self {
+    fn start(url: &str, roots: &Arc<ClientConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "token-of-the-service\n").unwrap();
         let token = Token::file(folder.path().join("token"));

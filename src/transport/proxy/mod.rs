@@ -1,9 +1,12 @@
 //! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
+pub(super) mod flow;
 mod forward;
 mod outgoing;
 mod serve;
+mod short;
+mod tape;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -22,31 +25,33 @@ use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
-use super::arrival::About;
+use super::arrival::{About, Protocol};
 use super::client::Client;
+use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
-use crate::config::settings::Upstream;
+use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict, unix_now};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
+use flow::{Flow, Streamed};
 use forward::Peer;
 pub use serve::serve;
 use upstream::{Lease, Pool};
-
-/// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Incoming, Full<Bytes>>;
 
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
+    bounds: Bounds,
     pool: Pool,
+    /// Upstream connections of the short way that nobody holds.
+    idle: short::Idle,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -56,6 +61,8 @@ pub struct Connection {
     peer: Peer,
     client: Option<Rc<Client>>,
     lease: Lease,
+    /// Not redirected here, where only redirected connections have somewhere to go.
+    astray: bool,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
 }
@@ -82,7 +89,14 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
+        let tls = upstream.target.host().and_then(|host| Tls::current(Arc::clone(&shared.gate), host));
+        Self {
+            gate: Arc::clone(&shared.gate),
+            trusted: shared.settings.trusted_proxies.clone(),
+            bounds: shared.settings.bounds.clone(),
+            pool: Pool::new(upstream, tls),
+            idle: short::Idle::default(),
+        }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -91,10 +105,11 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
-        let lease = proxy.pool.lease();
+    pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
+        let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
+        let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
+        Self { proxy, peer, client: about.client, lease, astray, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -113,6 +128,9 @@ impl Connection {
             gate.telemetry.metrics.refused(reason.as_str());
             return refused(gate, reason);
         }
+        if self.astray {
+            return refused(gate, Reason::NoDestination);
+        }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
             Err(response) => return *response,
@@ -129,7 +147,7 @@ impl Connection {
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         answer::share(response.headers_mut(), &onward.sharing);
-        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        answer::cache(response.headers_mut(), onward.caching());
         response
     }
 
@@ -142,10 +160,14 @@ impl Connection {
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let body = Streamed::new(body, parts.version, &parts.headers);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
                 as_http1(&mut parts)?;
+            }
+            if headers::takes_trailers(&parts.headers) {
+                parts.extensions.insert(headers::Trailers);
             }
             headers::remove_hop_by_hop(&mut parts.headers)?;
             Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
@@ -174,6 +196,12 @@ impl Connection {
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
     }
 
+    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
+        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+        Link { websocket, certificate, ..Link::default() }
+    }
+
     async fn ask<'s>(
         &self,
         snapshot: Option<&'s Snapshot>,
@@ -181,9 +209,7 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
-        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
-        let link = Link { websocket, certificate, ..Link::default() };
+        let link = self.link(snapshot, websocket);
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
@@ -213,6 +239,10 @@ impl Onward {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
         Self { sharing, place: place.cloned() }
+    }
+
+    fn caching(&self) -> Caching<'_> {
+        self.place.as_ref().map_or(Caching::Known, Place::caching)
     }
 }
 
@@ -249,7 +279,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

@@ -16,7 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::time::timeout;
 
-use super::{Connection, Flow, forward};
+use super::flow::Flow;
+use super::{Connection, forward};
 use crate::policy::Reason;
 use crate::request::{Headers, Values};
 use crate::transport::bounds;
@@ -58,7 +59,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// What an upstream must answer to this key (RFC 6455 §4.2.2).
-fn accept(key: &[u8]) -> String {
+pub(super) fn accept(key: &[u8]) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }
 
@@ -81,7 +82,7 @@ impl Connection {
         let accept = parts.headers.get(SEC_WEBSOCKET_KEY).map(|key| accept(key.as_bytes())).ok_or(Reason::Handshake)?;
         insist(&mut parts.headers);
         let request = Request::from_parts(parts, Either::Right(Full::default()));
-        let mut response = self.proxy.pool.upgrade(request).await?;
+        let mut response = self.proxy.pool.upgrade(&self.lease, request).await?;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !agrees(&response, &accept) {
             tracing::warn!("the upstream answered a WebSocket upgrade with a 101 that does not go with it");
