@@ -70,6 +70,7 @@ impl Egress {
             settings: Arc::new(settings),
             health: Health::default(),
             egress: [Arc::new(target)].into(),
+            seats: scopegate::transport::seats::Seats::new(16),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();

@@ -3,9 +3,12 @@
 
 pub(super) mod flow;
 mod forward;
+mod given;
 mod outgoing;
+mod pace;
 mod serve;
 mod short;
+mod strict;
 mod tape;
 mod tunnel;
 pub(super) mod upstream;
@@ -29,8 +32,8 @@ use super::arrival::{About, Protocol};
 use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
-use super::headers;
 use super::worker::Shared;
+use super::{bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict, unix_now};
@@ -40,6 +43,7 @@ use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
 use flow::{Flow, Streamed};
 use forward::Peer;
+use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use upstream::{Lease, Pool};
 
@@ -75,6 +79,7 @@ struct Passed {
     parts: http::request::Parts,
     body: Flow,
     websocket: bool,
+    keeping: Rc<Keeping>,
     onward: Onward,
 }
 
@@ -114,7 +119,11 @@ impl Connection {
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
+        let is_grpc = answer::is_grpc(request.version(), request.headers());
         let mut response = self.exchange(request, refusal).await;
+        if is_grpc {
+            response = answer::as_grpc(response).await;
+        }
         if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // What follows may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -125,7 +134,7 @@ impl Connection {
     async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
-            gate.telemetry.metrics.refused(reason.as_str());
+            gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
             return refused(gate, reason);
         }
         if self.astray {
@@ -135,7 +144,8 @@ impl Connection {
             Ok(passed) => passed,
             Err(response) => return *response,
         };
-        let onward = passed.onward;
+        let (onward, keeping) = (passed.onward, passed.keeping);
+        let is_grpc = answer::is_grpc_type(&passed.parts.headers);
         let started = Instant::now();
         let answered = match passed.websocket {
             true => self.upgrade(passed.parts).await,
@@ -144,8 +154,16 @@ impl Connection {
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
+            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
+        if keeping.is_broken() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_grpc {
+            // Calls in both directions say when they have something to say.
+            keeping.release();
+        }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.caching());
         response
@@ -154,16 +172,19 @@ impl Connection {
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
         let mut response = self.proxy.pool.send(&self.lease, request).await?;
         forward::clean_response(response.headers_mut());
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let bounds = &self.proxy.bounds;
         let body = Streamed::new(body, parts.version, &parts.headers);
+        let (body, keeping) = Paced::new(body, Pace { idle: bounds.body_idle, rate: bounds.body_rate }, gate);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
+                strict::check(&parts, bounds)?;
                 as_http1(&mut parts)?;
             }
             if headers::takes_trailers(&parts.headers) {
@@ -174,7 +195,10 @@ impl Connection {
         });
         let (websocket, host) = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => return Err(Box::new(refused(gate, reason))),
+            Err(reason) => {
+                bounds::named(reason).into_iter().for_each(|bound| gate.telemetry.metrics.refused(bound));
+                return Err(Box::new(refused(gate, reason)));
+            }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = (target.as_bytes(), host.as_deref());
@@ -183,17 +207,22 @@ impl Connection {
             let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
+                return Ok(Passed { parts, body: Either::Left(body), websocket, keeping, onward });
             };
             limit
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
+        if keeping.is_broken() {
+            let mut response = refused(gate, Reason::RequestTimeout);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Err(Box::new(response));
+        }
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, keeping, onward })
     }
 
     fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
@@ -279,7 +308,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
+async fn read(body: Paced, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

@@ -90,7 +90,7 @@ impl Connection {
         }
         forward::clean_response(response.headers_mut());
         if !upgraded {
-            return Ok(response.map(Either::Left));
+            return Ok(response.map(|body| Either::Left(body.into())));
         }
         *self.upstream.borrow_mut() = Some(hyper::upgrade::on(&mut response));
         let headers = response.headers_mut();
