@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use super::Record;
 use super::trace::Context;
+use super::{DecisionId, Ended, Record};
+use crate::gate::Door;
 use crate::principal::Caller;
 
 /// Bytes that one thread may have waiting; a second's lines at fifty thousand decisions.
@@ -66,6 +67,15 @@ struct Line<'a> {
     micros: f64,
 }
 
+#[derive(Serialize)]
+struct End<'a> {
+    time: &'a str,
+    kind: &'static str,
+    id: &'a str,
+    door: &'static str,
+    cause: &'static str,
+}
+
 impl Audit {
     /// Lines go to `out` until the process ends.
     pub fn start(mut out: impl Write + Send + 'static, dropped: Counter) -> std::io::Result<Self> {
@@ -95,6 +105,17 @@ impl Audit {
     }
 
     pub fn write(&self, record: &Record<'_>, trace: Option<Context>) {
+        self.append(&line(record, trace, &now(), &record.id.hex()));
+    }
+
+    /// A stream that was let in by the decision of this id, and ended by the gate.
+    pub fn ended(&self, door: Door, id: DecisionId, why: Ended) {
+        let id = id.hex();
+        let id = str::from_utf8(&id).unwrap_or_default();
+        self.append(&End { time: &now(), kind: "stream_ended", id, door: door.as_str(), cause: why.as_str() });
+    }
+
+    fn append(&self, line: &impl Serialize) {
         self.with_lane(|lane| {
             let mut buffer = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
             if buffer.len() > LANE {
@@ -102,7 +123,7 @@ impl Audit {
                 return;
             }
             let before = buffer.len();
-            if serde_json::to_writer(&mut *buffer, &line(record, trace, &now(), &record.id.hex())).is_ok() {
+            if serde_json::to_writer(&mut *buffer, line).is_ok() {
                 buffer.push(b'\n');
             } else {
                 buffer.truncate(before);
