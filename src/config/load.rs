@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use super::fault::Faults;
 use super::settings::Settings;
 use super::shape::FILE;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::tree::{self, Node};
 use super::{check, compile, credentials, forward, variables};
 use crate::credential::digest::TagKey;
+use crate::gate::unix_now;
 use crate::identity::Identity;
 use crate::keys::Registry;
 use crate::live::outside::Outside;
@@ -93,8 +94,10 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
     let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
+    let mut desk = tls::Desk { base: &base, strict, now: unix_now(), files: &mut files, warnings: &mut warnings, faults: &mut faults };
+    let tls = tls::tls(&tree, settings.upstream.as_ref(), &mut desk);
     faults.into_result()?;
-    Ok(Loaded { settings, policy, sources, identity, outside, tls: Tls::default(), warnings, files, development: credentials::is_development(env) })
+    Ok(Loaded { settings, policy, sources, identity, outside, tls, warnings, files, development: credentials::is_development(env) })
 }
 
 fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults> {

@@ -2,7 +2,7 @@
 //! Fixed from start to stop: a reload that would change them is refused.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,6 +134,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether what a peer says of its client is believed. Whoever reaches a Unix socket was let in by its mode.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| self.trusted_proxies.iter().any(|network| network.contains(&peer)))
+    }
+
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
         let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, .. } = self;

@@ -1,4 +1,4 @@
-//! A client certificate as a proxy hands it on into the names that it carries and its thumbprint.
+//! A client certificate, of the own handshake or as a proxy hands it on, into the names that it carries and its thumbprint.
 //! Checks no signature and no date: whoever terminated TLS did.
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -7,6 +7,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::time::Time;
 
 /// Longest text that is taken apart; Envoy sends a few KiB.
 const MAX: usize = 32 * 1024;
@@ -19,6 +20,9 @@ pub struct Certificate {
     pub names: Vec<Box<str>>,
     /// RFC 4514.
     pub subject: Box<str>,
+    /// Its first and its last second, since 1970 (RFC 5280 §4.1.2.5).
+    pub not_before: i64,
+    pub not_after: i64,
 }
 
 impl Certificate {
@@ -28,10 +32,14 @@ impl Certificate {
             return None;
         }
         let text = if text.contains(&b'%') { decode(text)? } else { text.to_vec() };
-        let der = CertificateDer::from_pem_slice(&text).ok()?;
-        let certificate = x509_cert::Certificate::from_der(&der).ok()?;
+        Self::from_der(&CertificateDer::from_pem_slice(&text).ok()?)
+    }
+
+    /// Reads the DER encoding.
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        let certificate = x509_cert::Certificate::from_der(der).ok()?;
         let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest(&SHA256, &der).as_ref());
+        sha256.copy_from_slice(digest(&SHA256, der).as_ref());
         let (mut uris, mut names) = (Vec::new(), Vec::new());
         let fields = certificate.tbs_certificate();
         if let Some((_, alternative)) = fields.get_extension::<SubjectAltName>().ok()? {
@@ -43,7 +51,9 @@ impl Certificate {
                 }
             }
         }
-        Some(Self { sha256, uris, names, subject: fields.subject().to_string().into() })
+        let second = |time: Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+        let (not_before, not_after) = (second(fields.validity().not_before), second(fields.validity().not_after));
+        Some(Self { sha256, uris, names, subject: fields.subject().to_string().into(), not_before, not_after })
     }
 }
 

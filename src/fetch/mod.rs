@@ -110,17 +110,21 @@ impl Client {
 }
 
 /// Whom to believe behind `https`: the roots of Mozilla and of the system.
-pub fn tls() -> Result<ClientConfig, String> {
+pub fn roots() -> RootCertStore {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         tracing::warn!("some certificates of the system's roots cannot be read: {error}");
     }
     roots.add_parsable_certificates(native.certs);
+    roots
+}
+
+pub fn tls() -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| format!("TLS cannot be had: {error}"))?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+    Ok(versions.with_root_certificates(roots()).with_no_client_auth())
 }
 
 fn request(method: Method, address: &Uri, body: Bytes) -> Request<Full<Bytes>> {

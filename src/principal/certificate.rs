@@ -1,12 +1,15 @@
 //! The client certificate of a connection into a principal, by the names that the operator listed.
-//! Believes only what the proxy that checked the certificate says over its own channel, never a header of the client's.
+//! Believes only the gate's own handshake and the proxy that checked the certificate, over its own channel, never a header of the client's.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Bytes;
 
+use super::Cause;
 use super::caller::Listed;
 use super::roles::{RoleSetId, Roles};
 use crate::credential::certificate::Certificate;
+use crate::request::Shown;
 use crate::scope::ScopeSet;
 
 /// What an identity is recognised by.
@@ -27,6 +30,16 @@ pub struct Identity {
     pub scopes: ScopeSet,
     pub roles: RoleSetId,
     pub tenant: Option<Box<str>>,
+}
+
+/// What a certificate says. Of the gate's own handshake it counts to its last second, however long the connection lives; of a proxy's
+/// that is the proxy's to say.
+pub fn read(shown: Shown<'_>, now: i64) -> Result<Cow<'_, Certificate>, Cause> {
+    match shown {
+        Shown::Text(text) => Certificate::parse(text).map(Cow::Owned).ok_or(Cause::Malformed),
+        Shown::Own(certificate) if now > certificate.not_after => Err(Cause::Expired),
+        Shown::Own(certificate) => Ok(Cow::Borrowed(certificate)),
+    }
 }
 
 /// The identities of a source, in the order of the file.

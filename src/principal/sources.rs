@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::caller::{At, Caller, Listed, Proved, SourceId, Who};
-use super::certificate::{Identities, Identity};
+use super::certificate::{self, Identities, Identity};
 use super::grant::{Grant, names};
 use super::jwt::{Failed, Jwt, Parsed, bound};
 use super::roles::Roles;
@@ -85,7 +85,8 @@ struct Trial<'t> {
     parsed: OnceCell<Option<Parsed<'t>>>,
     remembered: OnceCell<Option<Arc<Proved>>>,
     link: Link<'t>,
-    certificate: OnceCell<Option<Certificate>>,
+    certificate: OnceCell<Option<Cow<'t, Certificate>>>,
+    now: i64,
 }
 
 /// One means' answer to a token.
@@ -128,7 +129,7 @@ impl Sources {
                 Presented::Ambiguous => return Proof::Ambiguous,
                 Presented::Malformed => return Proof::Refused { cause: Cause::Malformed, id: None },
                 Presented::Token(token) => return self.prove(&token, (place, readers), view.link, asked),
-                Presented::Certificate => return self.identify(view.link, (place, readers)),
+                Presented::Certificate => return self.identify(view.link, (place, readers), asked.now),
             }
         }
         Proof::Nothing
@@ -136,8 +137,8 @@ impl Sources {
 
     /// Tries a token at each source that reads its place.
     fn prove<'s>(&'s self, token: &str, (place, readers): (&'s Place, &[SourceId]), link: Link<'_>, asked: Asked<'_>) -> Proof<'s> {
-        let trial =
-            Trial { token, tag: self.key.of_token(token), parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new() };
+        let tag = self.key.of_token(token);
+        let trial = Trial { token, tag, parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new(), now: asked.now };
         let mut refused = (Cause::Unknown, None);
         let (mut unreachable, mut waits) = (false, None);
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
@@ -261,16 +262,15 @@ impl Sources {
     }
 
     /// The caller of a connection whose client showed a certificate.
-    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId])) -> Proof<'s> {
-        let certificate = link.certificate.map(Certificate::parse);
-        if let Some(None) = certificate {
-            return Proof::Refused { cause: Cause::Malformed, id: None };
-        }
-        let certificate = certificate.flatten();
+    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId]), now: i64) -> Proof<'s> {
+        let certificate = match link.certificate.map(|shown| certificate::read(shown, now)).transpose() {
+            Ok(certificate) => certificate,
+            Err(cause) => return Proof::Refused { cause, id: None },
+        };
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for means in &source.means {
                 let Means::Certificate(identities) = means else { continue };
-                if let Some(listed) = identities.find(link.principal, certificate.as_ref(), &self.roles) {
+                if let Some(listed) = identities.find(link.principal, certificate.as_deref(), &self.roles) {
                     return Proof::Caller(Caller { source: id, credential: &source.name, place: Some(place), who: Who::Listed(listed) });
                 }
             }
@@ -346,7 +346,7 @@ impl Trial<'_> {
     /// A token that is bound to a certificate counts only with that certificate, each time.
     fn bound<'s>(&self, proved: Arc<Proved>, caller: impl Fn(Who<'s>) -> Said<'s>) -> Said<'s> {
         let Some(thumbprint) = &proved.bound else { return caller(Who::Proved(proved)) };
-        let shown = self.certificate.get_or_init(|| self.link.certificate.and_then(Certificate::parse));
+        let shown = self.certificate.get_or_init(|| self.link.certificate.and_then(|shown| certificate::read(shown, self.now).ok()));
         match shown {
             Some(certificate) if certificate.sha256 == *thumbprint => caller(Who::Proved(proved)),
             Some(_) | None => Said::No(Cause::Bound, None),

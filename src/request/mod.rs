@@ -12,4 +12,4 @@ pub mod view;
 pub use host::HostName;
 pub use method::Method;
 pub use path::NormalPath;
-pub use view::{Body, Headers, Link, Malformed, RawRequest, RequestView, Values};
+pub use view::{Body, Headers, Link, Malformed, RawRequest, RequestView, Shown, Values};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::path::{PathFault, split_target};
 use super::{HostName, Method, NormalPath};
+use crate::credential::certificate::Certificate;
 
 /// What a header name was sent with. More than one value is never joined or picked from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,16 @@ pub struct Link<'a> {
     pub websocket: bool,
     /// Who the proxy in front says that the client's verified certificate names: a URI, a DNS name or a subject.
     pub principal: Option<&'a str>,
-    /// The certificate itself, PEM, percent-encoded or not.
-    pub certificate: Option<&'a [u8]>,
+    pub certificate: Option<Shown<'a>>,
+}
+
+/// A client's certificate, as the door has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// From the proxy that verified it: PEM, percent-encoded or not.
+    Text(&'a [u8]),
+    /// From the gate's own handshake, which verified it.
+    Own(&'a Certificate),
 }
 
 /// The parts of a request before anything is believed of them.

@@ -40,7 +40,7 @@ use crate::proto::{
     OkHttpResponse, Struct, value::Kind,
 };
 use crate::request::path::{NormalPath, split_target};
-use crate::request::{Body, Headers, Link, RawRequest, Values};
+use crate::request::{Body, Headers, Link, RawRequest, Shown, Values};
 
 /// `envoy.config.core.v3.HeaderValueOption.HeaderAppendAction`.
 const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
@@ -160,7 +160,7 @@ fn link<'a>(attributes: Option<&'a AttributeContext>, http: &HttpRequest, header
     let source = attributes.and_then(|attributes| attributes.source.as_ref());
     let principal = source.map(|source| &source.principal).filter(|principal| !principal.is_empty());
     let principal = principal.map(|principal| str::from_utf8(principal)).transpose().map_err(|_| Reason::AmbiguousHeader)?;
-    let certificate = source.map(|source| &*source.certificate).filter(|certificate| !certificate.is_empty());
+    let certificate = source.map(|source| &*source.certificate).filter(|certificate| !certificate.is_empty()).map(Shown::Text);
     let keyless = !http.protocol.is_empty() && !http.protocol.starts_with(b"HTTP/1");
     Ok(Link { websocket: opens_websocket(&http.method, headers, keyless)?, principal, certificate })
 }

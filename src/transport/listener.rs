@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
+use super::rewound::Rewound;
 use crate::config::Address;
 
 /// A bound listener, before a runtime has it.
@@ -32,6 +34,8 @@ pub enum Accepted {
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Either of them under our own TLS.
+    Tls(Box<TlsStream<Rewound<Stream>>>),
 }
 
 impl Listener {
@@ -88,6 +92,7 @@ macro_rules! either {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
         }
     };
 }

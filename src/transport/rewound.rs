@@ -1,5 +1,6 @@
 //! A stream whose first bytes were read already into one that reads them again.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-#[derive(Debug)]
 pub struct Rewound<T> {
     ahead: BytesMut,
     inner: T,
@@ -19,6 +19,13 @@ impl<T> Rewound<T> {
     }
 }
 
+/// What was read may hold a credential.
+impl<T: fmt::Debug> fmt::Debug for Rewound<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Rewound").field(&self.inner).finish()
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
@@ -27,6 +34,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
         let length = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(self.ahead.get(..length).unwrap_or_default());
         self.ahead.advance(length);
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

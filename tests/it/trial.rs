@@ -14,7 +14,7 @@ use scopegate::principal::grant::Grant;
 use scopegate::principal::jwt::{Jwt, Preset, Rules};
 use scopegate::principal::roles::Roles;
 use scopegate::principal::{Asked, At, Cause, Introspected, Keys, Means, Memory, Proof, Proved, Settled, Signed, Source, SourceId, Sources};
-use scopegate::request::{Link, RawRequest, RequestView};
+use scopegate::request::{Link, RawRequest, RequestView, Shown};
 use scopegate::scope::Universe;
 use serde_json::{Value, json};
 
@@ -116,7 +116,7 @@ fn at(source: usize) -> At {
 fn tried(sources: &Sources, token: &str, now: i64, certificate: Option<&str>, settled: &[(At, Settled)]) -> String {
     let bearer = format!("Bearer {token}");
     let headers: &[(&str, &[u8])] = &[("authorization", bearer.as_bytes())];
-    let link = Link { certificate: certificate.map(str::as_bytes), ..Link::default() };
+    let link = Link { certificate: certificate.map(|text| Shown::Text(text.as_bytes())), ..Link::default() };
     let raw = RawRequest { method: b"GET", target: b"/", host: None, headers: &headers, link };
     let view = RequestView::read(&raw).unwrap();
     match sources.authenticate(&view, Asked { now, query: false, settled }) {

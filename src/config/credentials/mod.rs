@@ -30,6 +30,7 @@ use crate::principal::jwt::{Jwt, Rules};
 use crate::principal::roles::Roles;
 use crate::principal::{At, Keys, Means, Signed, Source, SourceId, Sources};
 use crate::scope::{Scope, Universe};
+pub(super) use secret::{is_open, read as secret_bytes};
 
 /// A source before its files are read.
 pub struct Plan {

@@ -64,7 +64,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// Whether others than its owner may read a file.
-fn is_open(path: &Path) -> bool {
+pub fn is_open(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0)
 }
 

@@ -25,6 +25,8 @@ const FIXED_NAMES: [HeaderName; 5] = [
     HeaderName::from_static(FIXED[3]),
     HeaderName::from_static(FIXED[4]),
 ];
+/// RFC 9440 §2.4: who ends TLS lets nobody else say what certificate was shown; applications read `-` and `_` alike.
+const CERTIFICATES: [&str; 6] = ["client-cert", "client_cert", "client-cert-chain", "client-cert_chain", "client_cert-chain", "client_cert_chain"];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The other end of a connection.
@@ -41,6 +43,10 @@ impl Peer {
     pub fn new(about: &About, trusted: bool) -> Self {
         let address = about.peer.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
         Self { address, trusted, scheme: if about.secure { "https" } else { "http" } }
+    }
+
+    fn is_secure(&self) -> bool {
+        self.scheme == "https"
     }
 }
 
@@ -68,6 +74,11 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
     };
     for name in owned {
         parts.headers.remove(name);
+    }
+    if peer.is_secure() {
+        for name in CERTIFICATES {
+            parts.headers.remove(name);
+        }
     }
     forwarded(&mut parts.headers, peer);
     for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {

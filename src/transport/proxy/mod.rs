@@ -23,15 +23,16 @@ use ipnet::IpNet;
 
 use super::answer::{self, Sharing};
 use super::arrival::About;
+use super::client::Client;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
 use crate::config::settings::Upstream;
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict};
+use crate::gate::{Door, Gate, Verdict, unix_now};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest};
+use crate::request::{Body, Link, RawRequest, Shown};
 use crate::telemetry::DecisionId;
 use forward::Peer;
 pub use serve::serve;
@@ -53,6 +54,7 @@ pub struct Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
+    client: Option<Rc<Client>>,
     lease: Lease,
     /// The upstream's side of a tunnel that was agreed on.
     upstream: RefCell<Option<OnUpgrade>>,
@@ -91,8 +93,8 @@ impl Proxy {
 impl Connection {
     pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
         let lease = proxy.pool.lease();
-        let peer = Peer::new(&about, proxy.trusts(about.peer));
-        Self { proxy, peer, lease, upstream: RefCell::default() }
+        let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
+        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
@@ -179,7 +181,9 @@ impl Connection {
         (target, host): (&[u8], Option<&[u8]>),
         (body, websocket): (Body<'_>, bool),
     ) -> Verdict<'s> {
-        let link = Link { websocket, ..Link::default() };
+        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+        let link = Link { websocket, certificate, ..Link::default() };
         let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
         self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
     }
