@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
-use serde::Serialize;
 
 use super::trace::Context;
 use super::{DecisionId, Ended, Record};
@@ -41,41 +40,6 @@ thread_local! {
     static MINE: std::cell::RefCell<Option<(usize, Arc<Lane>)>> = const { std::cell::RefCell::new(None) };
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: &'a str,
-    kind: &'static str,
-    id: &'a str,
-    door: &'static str,
-    outcome: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing_scopes: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    generation: u64,
-    micros: f64,
-}
-
-#[derive(Serialize)]
-struct End<'a> {
-    time: &'a str,
-    kind: &'static str,
-    id: &'a str,
-    door: &'static str,
-    cause: &'static str,
-}
-
 impl Audit {
     /// Lines go to `out` until the process ends.
     pub fn start(mut out: impl Write + Send + 'static, dropped: Counter) -> std::io::Result<Self> {
@@ -105,29 +69,22 @@ impl Audit {
     }
 
     pub fn write(&self, record: &Record<'_>, trace: Option<Context>) {
-        self.append(&line(record, trace, &now(), &record.id.hex()));
+        self.append(|out| line(out, record, trace));
     }
 
     /// A stream that was let in by the decision of this id, and ended by the gate.
     pub fn ended(&self, door: Door, id: DecisionId, why: Ended) {
-        let id = id.hex();
-        let id = str::from_utf8(&id).unwrap_or_default();
-        self.append(&End { time: &now(), kind: "stream_ended", id, door: door.as_str(), cause: why.as_str() });
+        self.append(|out| end(out, (door, id, why)));
     }
 
-    fn append(&self, line: &impl Serialize) {
+    fn append(&self, line: impl FnOnce(&mut Vec<u8>)) {
         self.with_lane(|lane| {
             let mut buffer = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
             if buffer.len() > LANE {
                 self.dropped.inc();
                 return;
             }
-            let before = buffer.len();
-            if serde_json::to_writer(&mut *buffer, line).is_ok() {
-                buffer.push(b'\n');
-            } else {
-                buffer.truncate(before);
-            }
+            line(&mut buffer);
         });
         if self.sleeping.swap(false, Ordering::SeqCst) {
             let _ = self.wake.try_send(Command::Write);
@@ -174,25 +131,61 @@ fn drain(lanes: &Mutex<Vec<Arc<Lane>>>, out: &mut impl Write) -> bool {
     any
 }
 
-fn line<'a>(record: &'a Record<'_>, trace: Option<Context>, time: &'a str, id: &'a [u8]) -> Line<'a> {
-    let Record { door, decision, generation, elapsed, .. } = record;
+/// One line of JSON. By hand, because it is written for every request and its keys never change.
+fn line(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>) {
+    let Record { door, decision, generation, elapsed, id } = record;
     let denial = decision.denial();
-    Line {
-        time,
-        kind: "decision",
-        id: str::from_utf8(id).unwrap_or_default(),
-        door: door.as_str(),
-        outcome: record.outcome(),
-        reason: denial.map_or("allowed", |denial| denial.reason.as_str()),
-        cause: decision.refused.as_ref().map(|(cause, _)| cause.as_str()),
-        route: decision.rule.map(|rule| &*rule.name),
-        credential: decision.caller.as_ref().map(|caller| caller.credential),
-        principal: decision.principal(),
-        tenant: decision.caller.as_ref().and_then(Caller::tenant),
-        missing_scopes: denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes()),
-        trace_id: trace.map(|trace| trace.trace_id()),
-        generation: *generation,
-        micros: elapsed.as_nanos() as f64 / 1000.0,
+    out.extend_from_slice(b"{\"time\":\"");
+    now(out);
+    out.extend_from_slice(b"\",\"kind\":\"decision\"");
+    let mut text = |key: &str, value: &str| {
+        for part in [",\"", key, "\":"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        quoted(out, value);
+    };
+    text("id", str::from_utf8(&id.hex()).unwrap_or_default());
+    text("door", door.as_str());
+    text("outcome", record.outcome());
+    text("reason", denial.map_or("allowed", |denial| denial.reason.as_str()));
+    let missing = denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes());
+    for (key, value) in [
+        ("cause", decision.refused.as_ref().map(|(cause, _)| cause.as_str())),
+        ("route", decision.rule.map(|rule| &*rule.name)),
+        ("credential", decision.caller.as_ref().map(|caller| caller.credential)),
+        ("principal", decision.principal()),
+        ("tenant", decision.caller.as_ref().and_then(Caller::tenant)),
+        ("missing_scopes", missing),
+    ] {
+        if let Some(value) = value {
+            text(key, value);
+        }
+    }
+    if let Some(trace) = trace {
+        text("trace_id", &trace.trace_id());
+    }
+    let nanos = elapsed.as_nanos();
+    // Writing to a vector does not fail.
+    let _ = writeln!(out, ",\"generation\":{generation},\"micros\":{}.{:03}}}", nanos / 1000, nanos % 1000);
+}
+
+fn end(out: &mut Vec<u8>, (door, id, why): (Door, DecisionId, Ended)) {
+    out.extend_from_slice(b"{\"time\":\"");
+    now(out);
+    let (door, why) = (door.as_str(), why.as_str());
+    // Writing to a vector does not fail.
+    let _ = writeln!(out, "\",\"kind\":\"stream_ended\",\"id\":\"{id}\",\"door\":\"{door}\",\"cause\":\"{why}\"}}");
+}
+
+/// A text as JSON has it (RFC 8259 §7).
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Neither does this.
+        let _ = serde_json::to_writer(out, text);
     }
 }
 
@@ -201,23 +194,40 @@ thread_local! {
 }
 
 /// RFC 3339 in microseconds; the text of the second is kept from one line to the next.
-fn now() -> String {
+fn now(out: &mut Vec<u8>) {
     let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SECOND.with(|second| {
         let (known, prefix) = &mut *second.borrow_mut();
         if *known != age.as_secs() {
             *known = age.as_secs();
             let stamp = jiff::Timestamp::from_second(i64::try_from(*known).unwrap_or_default()).unwrap_or_default();
-            *prefix = stamp.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            *prefix = stamp.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
         }
-        let mut text = String::with_capacity(27);
-        text.push_str(prefix);
+        out.extend_from_slice(prefix.as_bytes());
         let micros = age.subsec_micros();
-        text.push('.');
-        for scale in [100_000, 10_000, 1000, 100, 10, 1] {
-            text.push(char::from_digit(micros / scale % 10, 10).unwrap_or('0'));
+        out.extend([100_000, 10_000, 1000, 100, 10, 1].map(|scale| b"0123456789".get((micros / scale % 10) as usize).copied().unwrap_or(b'0')));
+        out.push(b'Z');
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_json_whatever_they_hold() {
+        for text in ["", "plain", "a \"b\" \\c", "line\nend\u{0}\u{7f}", "Jürgen \u{2028}", "\u{1f}"] {
+            let mut out = Vec::new();
+            quoted(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
         }
-        text.push('Z');
-        text
-    })
+    }
+
+    #[test]
+    fn the_time_is_rfc_3339() {
+        let mut out = Vec::new();
+        now(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!((text.len(), text.parse::<jiff::Timestamp>().is_ok()), (27, true), "{text}");
+    }
 }

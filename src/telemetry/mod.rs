@@ -127,8 +127,8 @@ impl DecisionId {
     pub fn hex(self) -> [u8; 16] {
         let mut out = [0; 16];
         for (index, byte) in out.iter_mut().enumerate() {
-            let digit = u32::try_from(self.0 >> (60 - 4 * index) & 15).unwrap_or_default();
-            *byte = char::from_digit(digit, 16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(b'0');
+            let digit = (self.0 >> (60 - 4 * index) & 15) as usize;
+            *byte = b"0123456789abcdef".get(digit).copied().unwrap_or(b'0');
         }
         out
     }
