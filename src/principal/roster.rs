@@ -52,6 +52,9 @@ struct Slot {
     window: u32,
 }
 
+/// An owner, and the second from which the secret counts no more.
+type Found<'r> = (&'r Entry, Option<i64>);
+
 /// Every entry of a source.
 #[derive(Debug)]
 pub struct Roster {
@@ -131,8 +134,8 @@ impl Roster {
         self.hashed && self.slot(self.key.of_sha256(&sha256(token))).is_some()
     }
 
-    /// The owner, and the second from which the secret counts no more. `tag` is that of `token` under the roster's key.
-    pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<(&Entry, Option<i64>), (Cause, Option<&Entry>)> {
+    /// `tag` is that of `token` under the roster's key.
+    pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<Found<'_>, (Cause, Option<&Entry>)> {
         let slot = self
             .slot(tag)
             .or_else(|| if self.hashed { self.slot(self.key.of_sha256(&sha256(token))) } else { None })

@@ -267,11 +267,17 @@ impl Sources {
             Ok(certificate) => certificate,
             Err(cause) => return Proof::Refused { cause, id: None },
         };
+        let until = certificate.as_ref().map(|certificate| certificate.not_after.saturating_add(1));
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for means in &source.means {
                 let Means::Certificate(identities) = means else { continue };
                 if let Some(listed) = identities.find(link.principal, certificate.as_deref(), &self.roles) {
-                    return Proof::Caller(Caller { source: id, credential: &source.name, place: Some(place), who: Who::Listed(listed) });
+                    return Proof::Caller(Caller {
+                        source: id,
+                        credential: &source.name,
+                        place: Some(place),
+                        who: Who::Listed(Listed { until, ..listed }),
+                    });
                 }
             }
         }

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod bounds;
 pub mod client;
 pub mod connect;
+mod drain;
 pub mod egress;
 pub mod ext_authz;
 pub mod forward_auth;

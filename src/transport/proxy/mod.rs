@@ -1,9 +1,13 @@
 //! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
+mod carry;
+mod ending;
 mod forward;
+mod frames;
 mod outgoing;
 mod serve;
+mod standing;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -11,15 +15,15 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, HOST, HeaderValue};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Sharing};
 use super::arrival::About;
@@ -29,13 +33,16 @@ use super::headers;
 use super::worker::Shared;
 use crate::config::settings::Upstream;
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict, unix_now};
+use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest, Shown};
+use crate::request::Body;
 use crate::telemetry::DecisionId;
+use ending::Reply;
 use forward::Peer;
 pub use serve::serve;
+use standing::{Few, Head, Standing};
+use tunnel::Agreed;
 use upstream::{Lease, Pool};
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
@@ -47,6 +54,11 @@ pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
     pool: Pool,
+    tunnel_idle: Duration,
+    /// Cancelled when connections shall not be used for much longer.
+    leaving: CancellationToken,
+    /// Cancelled when the drain begins.
+    drain: CancellationToken,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -55,9 +67,11 @@ pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
     client: Option<Rc<Client>>,
+    /// Whether requests share it, each a stream of its own.
+    is_shared: bool,
     lease: Lease,
-    /// The upstream's side of a tunnel that was agreed on.
-    upstream: RefCell<Option<OnUpgrade>>,
+    /// A tunnel that was agreed on.
+    agreed: RefCell<Option<Agreed>>,
 }
 
 /// The answer to a request that goes no further.
@@ -67,8 +81,9 @@ type Refused = Box<Response<Flow>>;
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
-    websocket: bool,
     onward: Onward,
+    /// To be looked at again where the answer lasts.
+    standing: Standing,
 }
 
 /// What the answer is given on its way back.
@@ -82,7 +97,15 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
-        Self { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone(), pool: Pool::new(upstream, None) }
+        Self {
+            gate: Arc::clone(&shared.gate),
+            trusted: shared.settings.trusted_proxies.clone(),
+            pool: Pool::new(upstream, None),
+            tunnel_idle: shared.settings.bounds.tunnel_idle,
+            // A token of this worker's own: whether it is cancelled is asked for every request.
+            leaving: shared.leaving.child_token(),
+            drain: shared.drain.clone(),
+        }
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -91,37 +114,39 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
+    pub fn new(proxy: Rc<Proxy>, about: About, is_shared: bool) -> Self {
         let lease = proxy.pool.lease();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
+        Self { proxy, peer, client: about.client, is_shared, lease, agreed: RefCell::default() }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
+        let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
         let mut response = self.exchange(request, refusal).await;
-        if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // What follows may be no HTTP, and is never read as such.
+        if (is_upgrade || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What follows an upgrade may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(reason.as_str());
-            return refused(gate, reason);
+            return refused(gate, reason).map(Either::Left);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return *response,
+            Err(response) => return response.map(Either::Left),
         };
-        let onward = passed.onward;
+        let Passed { parts, body, onward, standing } = passed;
         let started = Instant::now();
-        let answered = match passed.websocket {
-            true => self.upgrade(passed.parts).await,
-            false => self.send(Request::from_parts(passed.parts, passed.body)).await,
+        let mut standing = Some(standing);
+        let answered = match standing.take_if(|standing| standing.head.websocket) {
+            Some(standing) => self.upgrade(parts, standing).await,
+            None => self.send(Request::from_parts(parts, body)).await,
         };
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
@@ -130,7 +155,10 @@ impl Connection {
         });
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
-        response
+        match standing {
+            Some(standing) => ending::watched(response, standing, gate),
+            None => response.map(Either::Left),
+        }
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
@@ -143,7 +171,7 @@ impl Connection {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
         // Before the headers that ask for it go: they end at this hop.
-        let prepared = tunnel::websocket(&parts).and_then(|websocket| {
+        let prepared = tunnel::websocket(&mut parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
                 as_http1(&mut parts)?;
             }
@@ -155,13 +183,15 @@ impl Connection {
             Err(reason) => return Err(Box::new(refused(gate, reason))),
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = (target.as_bytes(), host.as_deref());
+        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
+            let verdict = self.ask(guard.as_deref(), (&head, &parts.headers), Body::Unread).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
+                let headers = Few::of(guard.as_deref(), &verdict, (&parts.headers, websocket));
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
+                let standing = Standing { id: verdict.id, head, headers, body: None };
+                return Ok(Passed { parts, body: Either::Left(body), onward, standing });
             };
             limit
         };
@@ -169,23 +199,15 @@ impl Connection {
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
+        let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
+        let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
+        let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), onward, standing })
     }
 
-    async fn ask<'s>(
-        &self,
-        snapshot: Option<&'s Snapshot>,
-        parts: &http::request::Parts,
-        (target, host): (&[u8], Option<&[u8]>),
-        (body, websocket): (Body<'_>, bool),
-    ) -> Verdict<'s> {
-        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
-        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
-        let link = Link { websocket, certificate, ..Link::default() };
-        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
-        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
+    async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {
+        self.proxy.gate.decide(Door::Proxy, snapshot, &head.raw(headers, snapshot), (body, "")).await
     }
 
     /// Makes the head ready to be forwarded and tells what goes back with the answer, or gives the answer.

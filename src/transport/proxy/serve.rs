@@ -13,13 +13,18 @@ use tokio_util::task::TaskTracker;
 
 use super::{Connection, Proxy};
 use crate::transport::arrival::{Arrival, Protocol, receive};
+use crate::transport::drain::{Noting, too_late, until_drain};
 use crate::transport::framing::{Checked, Refusal};
 use crate::transport::listener::Stream;
 use crate::transport::rewound::Rewound;
 use crate::transport::worker::{Shared, http1};
 
 pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shared, tasks): (Shared, TaskTracker)) {
-    let arrived = match receive(stream, peer, &shared).await {
+    let arrived = tokio::select! {
+        arrived = receive(stream, peer, &shared) => arrived,
+        () = too_late(&shared.drain) => return,
+    };
+    let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => return tracing::debug!("a connection came to nothing: {error}"),
     };
@@ -31,7 +36,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
 
 async fn one(proxy: Rc<Proxy>, arrived: Arrival, drain: CancellationToken) {
     let refusal = Refusal::default();
-    let connection = Rc::new(Connection::new(proxy, arrived.about));
+    let connection = Rc::new(Connection::new(proxy, arrived.about, false));
     let io = Checked::new(arrived.stream, Rc::clone(&refusal)).holding_upgrades().with(arrived.ahead);
     let answering = Rc::clone(&connection);
     let service = service_fn(move |request| {
@@ -44,18 +49,16 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, drain: CancellationToken) {
 }
 
 async fn two(proxy: Rc<Proxy>, arrived: Arrival, (drain, tasks): (CancellationToken, TaskTracker)) {
-    let connection = Rc::new(Connection::new(proxy, arrived.about));
+    let connection = Rc::new(Connection::new(proxy, arrived.about, true));
     let service = service_fn(move |request| {
         let connection = Rc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await) }
     });
+    let (service, asked) = Noting::new(service);
     let io = TokioIo::new(Rewound::new(arrived.stream, arrived.ahead));
-    let mut connection = hyper::server::conn::http2::Builder::new(Local(tasks)).timer(TokioTimer::new()).serve_connection(io, service);
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = drain.cancelled() => None,
-    };
-    let ended = match ended {
+    let mut connection =
+        hyper::server::conn::http2::Builder::new(Local(tasks)).timer(TokioTimer::new()).enable_connect_protocol().serve_connection(io, service);
+    let ended = match until_drain(&mut connection, &drain, &asked).await {
         Some(ended) => ended,
         None => {
             Pin::new(&mut connection).graceful_shutdown();
