@@ -21,6 +21,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
 use crate::transport::admin::{self, Admin};
+use crate::transport::destination;
 use crate::transport::egress::Target;
 use crate::transport::egress::token::Token;
 use crate::transport::ext_authz::Health;
@@ -68,6 +69,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
     let live = Arc::new(Live::default());
     let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry) });
+    destination::may_mark(&settings).map_err(|message| vec![message])?;
     let doors = bind(&settings)?;
     let health = Health::default();
     let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
@@ -161,7 +163,7 @@ fn targets(settings: &Settings) -> Result<Arc<[Arc<Target>]>, String> {
     if settings.egress.is_empty() {
         return Ok(Arc::default());
     }
-    let roots = fetch::tls()?;
+    let roots = Arc::new(fetch::tls()?);
     let target = |said: &Egress| {
         let token = match &said.credential {
             Credential::Backstage(Sealed(key)) => Token::backstage(HmacKey::new(key)),

@@ -96,6 +96,11 @@ const UPSTREAM: &[Key] = &[
     key("ca", Shape::Text, "`https`: PEM file of the certificates to believe, in place of the public ones"),
     key("cert", Shape::Text, "`https`: PEM file of the gate's own certificate, where the upstream asks for one"),
     key("key", Shape::Text, "`https`: PEM file of its private key"),
+    key(
+        "mark",
+        Shape::Count,
+        "`original_destination`: mark of the gate's own connections, by which rules exempt them (`SO_MARK`, needs CAP_NET_ADMIN); default none",
+    ),
     key("connect_timeout", Shape::Duration, "default `2s`"),
     key("response_timeout", Shape::Duration, "to the response head, streams are not cut; default `60s`"),
 ];

@@ -159,6 +159,8 @@ reasons! {
     /// RFC 6455 §4.2.1: a WebSocket upgrade without its one key, of another version or with a body.
     Handshake "invalid_upgrade" 400 "invalid_request" "Malformed WebSocket upgrade";
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
+    /// `upstream: original_destination`, and no rule of the system redirected the connection.
+    NoDestination "no_destination" 421 "invalid_request" "Connection was not redirected here";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
     /// The key set or the issuer of a credential is out of reach.

@@ -75,7 +75,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("scopegate"),
             decisions: Family::default(),
-            slots: Default::default(),
+            slots: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
             seconds: std::array::from_fn(|_| timings(&DECISION)),
             generation: Gauge::default(),
             tokens: Gauge::default(),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
+use super::destination;
 use super::listener::Stream;
 use super::proxy_protocol::{self, Header, Origin};
 use super::rewound::Rewound;
@@ -69,7 +70,8 @@ struct Lost {
 
 /// `Err` closes the connection without a word.
 pub async fn receive(stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> io::Result<Arrival> {
-    let ready = timeout(shared.settings.bounds.handshake_time, ready(stream, peer, shared)).await;
+    let about = About { peer, destination: destination::of(&stream, &shared.settings), ..About::default() };
+    let ready = timeout(shared.settings.bounds.handshake_time, ready(stream, about, shared)).await;
     ready.unwrap_or_else(|_| Err(Lost::to("handshake_time", io::ErrorKind::TimedOut))).map_err(|lost| {
         if let Some(bound) = lost.bound {
             shared.gate.telemetry.metrics.refused(bound);
@@ -78,10 +80,9 @@ pub async fn receive(stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> i
     })
 }
 
-async fn ready(mut stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> Result<Arrival, Lost> {
+async fn ready(mut stream: Stream, mut about: About, shared: &Shared) -> Result<Arrival, Lost> {
     let mut ahead = BytesMut::new();
-    let mut about = About { peer, ..About::default() };
-    if shared.settings.proxy_protocol && shared.settings.trusts(peer) {
+    if shared.settings.proxy_protocol && shared.settings.trusts(about.peer) {
         match origin(&mut stream, &mut ahead).await? {
             Origin::Proxy => {}
             Origin::Unknown => about.unknown = true,

@@ -56,8 +56,10 @@ pub async fn until_drain<C: Future + Unpin>(connection: &mut C, drain: &Cancella
     timeout(MOMENT, first).await.unwrap_or_default()
 }
 
-/// Waits until it is too late to begin anything.
-pub async fn too_late(drain: &CancellationToken) {
+/// Waits until it is too late to begin anything; a client that has asked for nothing yet gets its moment.
+pub async fn too_late(drain: &CancellationToken, fresh: bool) {
     drain.cancelled().await;
-    sleep(MOMENT).await;
+    if fresh {
+        sleep(MOMENT).await;
+    }
 }

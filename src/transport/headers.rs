@@ -1,7 +1,7 @@
 //! The headers of an HTTP message as the gate asks for them, and those that end at a hop.
 //! Removes; adds nothing.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, TE};
 
 use crate::policy::Reason;
 use crate::request::{Headers, Values};
@@ -20,6 +20,15 @@ impl Headers for HeaderMap {
 /// Whether a list (RFC 9110 §5.6.1) names a token, compared without case.
 pub fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Marks a request whose client takes trailers. `TE` ends at a hop, and goes on anew where the next one has them (RFC 9110 §10.1.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Trailers;
+
+/// Whether `TE` says so.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| lists(value.as_bytes(), b"trailers"))
 }
 
 /// Whether a GET opens a WebSocket, as a proxy in front tells of it. A malformed handshake is refused (RFC 6455 §4.2.1); over HTTP/2 it
@@ -41,20 +50,21 @@ pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> 
 }
 
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-    )
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+pub fn ends_at_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name))
 }
 
 /// Names that `Connection` must not take away: they say where a message goes and where it ends.
@@ -62,7 +72,7 @@ const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding",
 
 /// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| ends_at_hop(name.as_str())).cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

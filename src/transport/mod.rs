@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod bounds;
 pub mod client;
 pub mod connect;
+pub mod destination;
 mod drain;
 pub mod egress;
 pub mod ext_authz;

@@ -80,7 +80,8 @@ impl Workers {
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (outbox, inbox) = unbounded_channel();
-            let shared = shared.clone();
+            // Tokens of its own: they are looked at for every request.
+            let shared = Shared { leaving: shared.leaving.child_token(), drain: shared.drain.child_token(), ..shared.clone() };
             let (started, ready) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {

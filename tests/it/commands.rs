@@ -270,7 +270,7 @@ fn holds(schema: &Value, shape: &Shape) -> usize {
         Shape::Map(inner, _) => holds(&schema["additionalProperties"], inner),
         Shape::List(inner) => holds(&schema["items"], inner),
         Shape::Either(shapes) => shapes.iter().enumerate().map(|(index, shape)| holds(&schema["anyOf"][index], shape)).sum(),
-        Shape::Text | Shape::Bool | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => 0,
+        Shape::Text | Shape::Bool | Shape::Count | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => 0,
     }
 }
 

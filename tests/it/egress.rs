@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use scopegate::config::settings::{Address, Listen, Settings};
+use scopegate::config::settings::{Address, Bounds, Listen, Settings};
 use scopegate::gate;
 use scopegate::jose::{Algorithm, HmacKey, Jws, Key, KeySet};
 use scopegate::transport::egress::Target;
@@ -55,6 +55,11 @@ impl Egress {
             otlp: None,
             watch: false,
             drain_timeout: Duration::from_secs(1),
+            lame_duck: Duration::ZERO,
+            reuse_port: false,
+            tls: false,
+            proxy_protocol: false,
+            bounds: Bounds::default(),
             egress: Vec::new(),
             key_cache: None,
         };

@@ -88,7 +88,6 @@ async fn a_doubtful_head_is_400_and_the_end_of_its_connection() {
         ("GET /open HTTP/1.1\r\n\r\n", "ambiguous_host"),
         ("GET /open HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "ambiguous_host"),
         ("POST /open HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "ambiguous_framing"),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "ambiguous_framing"),
         ("\u{16}\u{3}\u{1}\0\u{5}hello", "ambiguous_framing"),
     ] {
         let mut wire = Wire::connect(gate.proxy()).await;

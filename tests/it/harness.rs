@@ -1,6 +1,7 @@
 //! A gate in this process on ports of the system's choice, the upstream behind it, and clients for each of its doors.
 //! Nothing here waits by sleeping: a condition is asked for again until it holds or a deadline has passed.
 
+pub mod authority;
 pub mod collector;
 pub mod desk;
 pub mod everywhere;

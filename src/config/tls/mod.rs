@@ -75,24 +75,19 @@ pub fn tls(tree: &Node, upstream: Option<&Upstream>, desk: &mut Desk<'_>) -> Tls
 }
 
 fn server(node: &Node, desk: &mut Desk<'_>, provider: &Arc<CryptoProvider>) -> (Option<Arc<ServerConfig>>, Option<Authorities>) {
-    let authorities = match (node.get("client_ca"), node.get("require_client")) {
-        (Some(said), require) => {
-            let must = require.is_some_and(Node::is_true);
-            let authorities = authorities(said, must, desk, provider);
-            if authorities.is_none() {
-                // Without a fault of its own this would let everybody in unasked.
-                return (None, None);
-            }
-            authorities
-        }
-        (None, Some(require)) if require.is_true() => {
-            desk.faults.at(require, "`tls.require_client` asks for a certificate that nobody could vouch for; set `tls.client_ca`");
-            None
-        }
-        (None, _) => None,
+    let must = node.get("require_client").is_some_and(Node::is_true);
+    let known = node.get("client_ca").map(|said| authorities(said, must, desk, provider));
+    if let (None, true, Some(said)) = (&known, must, node.get("require_client")) {
+        desk.faults.at(said, "`tls.require_client` asks for a certificate that nobody could vouch for; set `tls.client_ca`");
+    }
+    let shelf = shelf(node, desk, provider);
+    let (verifier, authorities) = match known {
+        None => (WebPkiClientVerifier::no_client_auth(), None),
+        Some(Some(known)) => (Arc::clone(&known.verifier), Some(known)),
+        // Nobody is let in unasked because the authorities could not be read.
+        Some(None) => return (None, None),
     };
-    let Some(shelf) = shelf(node, desk, provider) else { return (None, None) };
-    let verifier = authorities.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, |known| Arc::clone(&known.verifier));
+    let Some(shelf) = shelf else { return (None, None) };
     let versions = ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions();
     let Ok(versions) = versions.inspect_err(|error| desk.faults.at(node, format!("TLS cannot be had: {error}"))) else { return (None, None) };
     let mut config = versions.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(shelf));

@@ -1,6 +1,7 @@
 //! The bytes of an HTTP/1.1 connection into the same bytes, once their framing has one reading only (RFC 9112).
 //! A head in doubt never reaches the parser behind: a refusal stands in its place, and nothing is read after it.
 
+pub mod chunks;
 mod grammar;
 
 use std::cell::Cell;
@@ -56,6 +57,11 @@ pub struct Checked<T> {
     good: usize,
     refusal: Refusal,
     holds: bool,
+}
+
+/// The length of the head that `bytes` begin with, once it is whole. `Err` where its framing has not one reading.
+pub fn head_length(bytes: &[u8]) -> Result<Option<usize>, Reason> {
+    Ok(head(bytes)?.map(|(length, _)| length))
 }
 
 impl<T> Checked<T> {

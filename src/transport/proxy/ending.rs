@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::Flow;
-use super::standing::Standing;
+use super::flow::Flow;
+use super::standing::{Lost, Standing};
 use crate::gate::{Door, Gate};
 use crate::telemetry::{DecisionId, Ended};
 
@@ -37,13 +37,14 @@ pub struct Ending {
     kind: Kind,
     id: DecisionId,
     gate: Arc<Gate>,
-    lost: Pin<Box<dyn Future<Output = Ended>>>,
+    lost: Lost,
     over: bool,
 }
 
 /// Watches over the answer, if it is one that lasts.
 pub fn watched(response: Response<Flow>, standing: Standing, gate: &Arc<Gate>) -> Response<Reply> {
-    let Some(kind) = kind(response.headers()).filter(|_| !response.body().is_end_stream()) else { return response.map(Either::Left) };
+    let said = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let Some(kind) = said.and_then(kind).filter(|_| !response.body().is_end_stream()) else { return response.map(Either::Left) };
     let id = standing.id;
     response.map(|flow| {
         let lost = Box::pin(standing.lost(Arc::clone(gate)));
@@ -51,9 +52,13 @@ pub fn watched(response: Response<Flow>, standing: Standing, gate: &Arc<Gate>) -
     })
 }
 
-fn kind(headers: &HeaderMap) -> Option<Kind> {
-    let said = headers.get(CONTENT_TYPE)?.as_bytes();
-    let said = said.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+/// Whether an answer of this `Content-Type` is one that lasts.
+pub fn lasts(content_type: &[u8]) -> bool {
+    kind(content_type).is_some()
+}
+
+fn kind(content_type: &[u8]) -> Option<Kind> {
+    let said = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
     match &*said {
         b"text/event-stream" => Some(Kind::Plain),
         said if said == b"application/grpc" || said.starts_with(b"application/grpc+") => Some(Kind::Grpc),

@@ -1,7 +1,7 @@
 //! The head of an allowed request into the head that the upstream gets, and the upstream's into the client's.
 //! Client-set identity headers go first, the gate's own come last, so that nothing the client says can take them away.
 
-use http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
 
@@ -36,13 +36,21 @@ pub struct Peer {
     pub address: Option<HeaderValue>,
     /// Whether its own `X-Forwarded-*` are believed.
     pub trusted: bool,
-    scheme: &'static str,
+    pub scheme: &'static str,
 }
 
 impl Peer {
     pub fn new(about: &About, trusted: bool) -> Self {
         let address = about.peer.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
         Self { address, trusted, scheme: if about.secure { "https" } else { "http" } }
+    }
+
+    /// Whether a header of this peer's is about its client and counts for nothing.
+    pub fn is_mute_on(&self, name: &str) -> bool {
+        let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let account = || starts("x-forwarded-") || starts("x_forwarded_") || is("forwarded") || is("x-real-ip") || is("x_real_ip");
+        (!self.trusted && account()) || (self.is_secure() && CERTIFICATES.iter().any(|name| is(name)))
     }
 
     fn is_secure(&self) -> bool {
@@ -69,16 +77,13 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
     pin_target(parts, hidden.query)?;
     parts.version = Version::HTTP_11;
     let owned: Vec<HeaderName> = {
-        let owns = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
+        let owns = |(name, value): &(&HeaderName, &HeaderValue)| {
+            peer.is_mute_on(name.as_str()) || snapshot.identity.owns(name.as_str(), value.as_bytes(), caller)
+        };
         parts.headers.iter().filter(owns).map(|(name, _)| name.clone()).collect()
     };
     for name in owned {
         parts.headers.remove(name);
-    }
-    if peer.is_secure() {
-        for name in CERTIFICATES {
-            parts.headers.remove(name);
-        }
     }
     forwarded(&mut parts.headers, peer);
     for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
@@ -99,33 +104,36 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
 /// The canonical path in origin form: what was decided on is what goes on, with what is left of the query.
 fn pin_target(parts: &mut http::request::Parts, left: Option<Option<String>>) -> Result<(), Reason> {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let (path, query) = split_target(target.as_bytes());
-    if memchr::memchr(b'%', path).is_none() && parts.uri.authority().is_none() && left.is_none() {
-        // Only escapes have more than one form.
-        return Ok(());
-    }
-    let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
-    if normal.canonical().as_bytes() == path && parts.uri.authority().is_none() && left.is_none() {
-        return Ok(());
-    }
-    let query = left.unwrap_or_else(|| query.map(|query| String::from_utf8_lossy(query).into_owned()));
-    let text = match query {
-        Some(query) => format!("{}?{query}", normal.canonical()),
-        None => normal.canonical().to_owned(),
+    let text = match pinned(target.as_bytes(), left)? {
+        Some(text) => text,
+        None if parts.uri.authority().is_none() => return Ok(()),
+        None => target.to_owned(),
     };
     parts.uri = text.parse::<PathAndQuery>().map(Uri::from).map_err(|_| Reason::AmbiguousPath)?;
     Ok(())
 }
 
+/// A target in its canonical form, with what is `left` of its query where that changes; `None` where it goes on as it came.
+pub fn pinned(target: &[u8], left: Option<Option<String>>) -> Result<Option<String>, Reason> {
+    let (path, query) = split_target(target);
+    // Only escapes have more than one form.
+    if memchr::memchr(b'%', path).is_none() && left.is_none() {
+        return Ok(None);
+    }
+    let normal = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+    if normal.canonical().as_bytes() == path && left.is_none() {
+        return Ok(None);
+    }
+    let query = left.unwrap_or_else(|| query.map(|query| String::from_utf8_lossy(query).into_owned()));
+    Ok(Some(match query {
+        Some(query) => format!("{}?{query}", normal.canonical()),
+        None => normal.canonical().to_owned(),
+    }))
+}
+
 /// A trusted proxy's account of the client goes on with the proxy added; anybody else's is replaced.
 fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
     let trusted = peer.trusted;
-    if !trusted {
-        headers.remove(FORWARDED);
-        for name in ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-uri", "x-forwarded-method", "x-real-ip"] {
-            headers.remove(name);
-        }
-    }
     if let Some(address) = &peer.address {
         let before = if trusted { joined(headers) } else { None };
         let list = before.and_then(|before| HeaderValue::from_str(&format!("{before}, {}", address.to_str().ok()?)).ok());

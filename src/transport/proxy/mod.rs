@@ -3,11 +3,14 @@
 
 mod carry;
 mod ending;
+pub(super) mod flow;
 mod forward;
 mod frames;
 mod outgoing;
 mod serve;
+mod short;
 mod standing;
+mod tape;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -15,7 +18,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
@@ -26,12 +29,13 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Sharing};
-use super::arrival::About;
+use super::arrival::{About, Protocol};
 use super::client::Client;
+use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::headers;
 use super::worker::Shared;
-use crate::config::settings::Upstream;
+use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
@@ -39,22 +43,22 @@ use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
 use ending::Reply;
+use flow::{Flow, Streamed};
 use forward::Peer;
 pub use serve::serve;
 use standing::{Few, Head, Standing};
 use tunnel::Agreed;
 use upstream::{Lease, Pool};
 
-/// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Incoming, Full<Bytes>>;
-
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
     gate: Arc<Gate>,
     trusted: Vec<IpNet>,
+    bounds: Bounds,
     pool: Pool,
-    tunnel_idle: Duration,
+    /// Upstream connections of the short way that nobody holds.
+    idle: short::Idle,
     /// Cancelled when connections shall not be used for much longer.
     leaving: CancellationToken,
     /// Cancelled when the drain begins.
@@ -70,6 +74,8 @@ pub struct Connection {
     /// Whether requests share it, each a stream of its own.
     is_shared: bool,
     lease: Lease,
+    /// Not redirected here, where only redirected connections have somewhere to go.
+    astray: bool,
     /// A tunnel that was agreed on.
     agreed: RefCell<Option<Agreed>>,
 }
@@ -97,13 +103,14 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
+        let tls = upstream.target.host().and_then(|host| Tls::current(Arc::clone(&shared.gate), host));
         Self {
             gate: Arc::clone(&shared.gate),
             trusted: shared.settings.trusted_proxies.clone(),
-            pool: Pool::new(upstream, None),
-            tunnel_idle: shared.settings.bounds.tunnel_idle,
-            // A token of this worker's own: whether it is cancelled is asked for every request.
-            leaving: shared.leaving.child_token(),
+            bounds: shared.settings.bounds.clone(),
+            pool: Pool::new(upstream, tls),
+            idle: short::Idle::default(),
+            leaving: shared.leaving.clone(),
             drain: shared.drain.clone(),
         }
     }
@@ -114,10 +121,12 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, about: About, is_shared: bool) -> Self {
-        let lease = proxy.pool.lease();
+    pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
+        let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
+        let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, is_shared, lease, agreed: RefCell::default() }
+        let is_shared = protocol == Protocol::Http2;
+        Self { proxy, peer, client: about.client, is_shared, lease, astray, agreed: RefCell::default() }
     }
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
@@ -137,6 +146,9 @@ impl Connection {
             gate.telemetry.metrics.refused(reason.as_str());
             return refused(gate, reason).map(Either::Left);
         }
+        if self.astray {
+            return refused(gate, Reason::NoDestination).map(Either::Left);
+        }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
             Err(response) => return response.map(Either::Left),
@@ -154,7 +166,7 @@ impl Connection {
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         answer::share(response.headers_mut(), &onward.sharing);
-        answer::cache(response.headers_mut(), onward.place.as_ref().map_or(Caching::Known, Place::caching));
+        answer::cache(response.headers_mut(), onward.caching());
         match standing {
             Some(standing) => ending::watched(response, standing, gate),
             None => response.map(Either::Left),
@@ -170,10 +182,14 @@ impl Connection {
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let body = Streamed::new(body, parts.version, &parts.headers);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&mut parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
                 as_http1(&mut parts)?;
+            }
+            if headers::takes_trailers(&parts.headers) {
+                parts.extensions.insert(headers::Trailers);
             }
             headers::remove_hop_by_hop(&mut parts.headers)?;
             Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
@@ -236,6 +252,10 @@ impl Onward {
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
         Self { sharing, place: place.cloned() }
     }
+
+    fn caching(&self) -> Caching<'_> {
+        self.place.as_ref().map_or(Caching::Known, Place::caching)
+    }
 }
 
 fn refused(gate: &Gate, reason: Reason) -> Response<Flow> {
@@ -271,7 +291,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

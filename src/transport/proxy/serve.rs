@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Connection, Proxy};
+use super::{Connection, Proxy, short};
 use crate::transport::arrival::{Arrival, Protocol, receive};
 use crate::transport::drain::{Noting, too_late, until_drain};
 use crate::transport::framing::{Checked, Refusal};
@@ -22,7 +22,7 @@ use crate::transport::worker::{Shared, http1};
 pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shared, tasks): (Shared, TaskTracker)) {
     let arrived = tokio::select! {
         arrived = receive(stream, peer, &shared) => arrived,
-        () = too_late(&shared.drain) => return,
+        () = too_late(&shared.drain, true) => return,
     };
     let arrived = match arrived {
         Ok(arrived) => arrived,
@@ -36,7 +36,8 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
 
 async fn one(proxy: Rc<Proxy>, arrived: Arrival, drain: CancellationToken) {
     let refusal = Refusal::default();
-    let connection = Rc::new(Connection::new(proxy, arrived.about, false));
+    let connection = Rc::new(Connection::new(proxy, arrived.about.clone(), arrived.protocol));
+    let Some(arrived) = short::run(&connection, arrived, &drain).await else { return };
     let io = Checked::new(arrived.stream, Rc::clone(&refusal)).holding_upgrades().with(arrived.ahead);
     let answering = Rc::clone(&connection);
     let service = service_fn(move |request| {
@@ -49,7 +50,7 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, drain: CancellationToken) {
 }
 
 async fn two(proxy: Rc<Proxy>, arrived: Arrival, (drain, tasks): (CancellationToken, TaskTracker)) {
-    let connection = Rc::new(Connection::new(proxy, arrived.about, true));
+    let connection = Rc::new(Connection::new(proxy, arrived.about, arrived.protocol));
     let service = service_fn(move |request| {
         let connection = Rc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await) }

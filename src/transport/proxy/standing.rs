@@ -2,6 +2,7 @@
 //! Holds credentials, and so has no printable form; counts and writes down no decision.
 
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct Head {
     pub client: Option<Rc<Client>>,
 }
 
+/// A future that is ready once an answer may not go on.
+pub type Lost = Pin<Box<dyn Future<Output = Ended>>>;
+
 /// A request as it was decided on.
 pub struct Standing {
     pub id: DecisionId,
@@ -49,11 +53,16 @@ pub struct Few(Vec<(HeaderName, HeaderValue)>);
 
 impl Head {
     pub fn raw<'a, H>(&'a self, headers: &'a H, snapshot: Option<&Snapshot>) -> RawRequest<'a, H> {
-        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
-        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
-        let link = Link { websocket: self.websocket, certificate, ..Link::default() };
+        let link = link(self.client.as_deref(), snapshot, self.websocket);
         RawRequest { method: self.method.as_str().as_bytes(), target: self.target.as_bytes(), host: self.host.as_deref(), headers, link }
     }
+}
+
+/// What is known of the connection.
+pub fn link<'c>(client: Option<&'c Client>, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'c> {
+    let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
+    let certificate = client.and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
+    Link { websocket, certificate, ..Link::default() }
 }
 
 impl Standing {
@@ -92,9 +101,19 @@ impl Few {
         if verdict.decision.caller.is_none() && !websocket {
             return Self::default();
         }
-        let matters = |name: &&HeaderName| snapshot.sources.headers().chain(JUDGED).any(|known| known == name.as_str());
-        Self(headers.iter().filter(|(name, _)| matters(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
+        let mine = headers.iter().filter(|(name, _)| matters(snapshot, name.as_str()));
+        Self(mine.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
+
+    /// Of the lines of a request.
+    pub fn of_lines<'a>(snapshot: &Snapshot, lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mine = lines.filter(|(name, _)| matters(snapshot, name));
+        Self(mine.filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))).collect())
+    }
+}
+
+fn matters(snapshot: &Snapshot, name: &str) -> bool {
+    snapshot.sources.headers().chain(JUDGED).any(|known| known.eq_ignore_ascii_case(name))
 }
 
 impl Headers for Few {

@@ -18,8 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::carry::carry;
+use super::flow::Flow;
 use super::standing::Standing;
-use super::{Connection, Flow, Proxy, forward};
+use super::{Connection, Proxy, forward};
 use crate::gate::Door;
 use crate::policy::Reason;
 use crate::request::{Headers, Values};
@@ -89,7 +90,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// What an upstream must answer to this key (RFC 6455 §4.2.2).
-fn accept(key: &[u8]) -> String {
+pub(super) fn accept(key: &[u8]) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }
 
@@ -114,7 +115,7 @@ impl Connection {
         insist(&mut parts.headers);
         let stream = parts.extensions.remove::<OnUpgrade>().filter(|_| self.is_shared);
         let request = Request::from_parts(parts, Either::Right(Full::default()));
-        let mut response = self.proxy.pool.upgrade(request).await?;
+        let mut response = self.proxy.pool.upgrade(&self.lease, request).await?;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !agrees(&response, &accept) {
             tracing::warn!("the upstream answered a WebSocket upgrade with a 101 that does not go with it");
@@ -179,7 +180,7 @@ impl Proxy {
                 () = self.drain.cancelled() => Ended::Shutdown,
             }
         };
-        if let Some(why) = carry((client, upstream), lost, self.tunnel_idle).await {
+        if let Some(why) = carry((client, upstream), lost, self.bounds.tunnel_idle).await {
             gate.telemetry.ended(Door::Proxy, id, why);
             if why == Ended::Idle {
                 gate.telemetry.metrics.refused("tunnel_idle");

@@ -1,0 +1,102 @@
+//! The client's side of the short way: heads in, answers out.
+//! Reads nothing ahead but what shows whether the client is still there.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use crate::config::settings::Bounds;
+use crate::transport::drain::too_late;
+use crate::transport::framing::head_length;
+use crate::transport::listener::Stream;
+
+/// What one read asks for.
+const READ: usize = 8 * 1024;
+/// A longer head that does not come at once is the long way's to wait for.
+const PARTIAL: usize = 16 * 1024;
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+pub struct Client {
+    pub stream: Stream,
+    pub inbox: BytesMut,
+    clock: Clock,
+    send_idle: Duration,
+}
+
+impl Client {
+    pub fn new(stream: Stream, inbox: BytesMut, bounds: &Bounds) -> Self {
+        Self { stream, inbox, clock: Clock::new(), send_idle: bounds.send_idle }
+    }
+
+    /// The length of the next head. `None` where the long way has to look at it; `Err` where no more will come.
+    pub async fn head(&mut self, idle: Duration, (drain, fresh): (&CancellationToken, bool)) -> io::Result<Option<usize>> {
+        loop {
+            let is_first = self.inbox.is_empty();
+            if !is_first {
+                match head_length(&self.inbox) {
+                    Ok(Some(length)) => return Ok(Some(length)),
+                    Ok(None) if self.inbox.len() <= PARTIAL => {}
+                    Ok(None) | Err(_) => return Ok(None),
+                }
+            }
+            self.inbox.reserve(READ);
+            let limit = if is_first { idle } else { AT_ONCE };
+            let Self { stream, inbox, clock, .. } = self;
+            let read = clock.within(limit, async {
+                tokio::select! {
+                    biased;
+                    read = stream.read_buf(inbox) => read,
+                    () = too_late(drain, fresh) => Ok(0),
+                }
+            });
+            match read.await.transpose()? {
+                Some(0) if is_first => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None if is_first => return Err(io::ErrorKind::TimedOut.into()),
+                Some(0) | None => return Ok(None),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// What `work` gives, `None` after `limit`, `Err` where the client goes away meanwhile.
+    pub async fn watching<T>(&mut self, limit: Duration, work: impl Future<Output = T>) -> io::Result<Option<T>> {
+        let Self { stream, inbox, clock, .. } = self;
+        let mut work = pin!(work);
+        let watched = poll_fn(|context| {
+            if let Poll::Ready(value) = work.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            // One byte is enough to know, and pipelined requests wait in the system's buffer.
+            if inbox.is_empty() {
+                let mut byte = [0];
+                let mut scratch = ReadBuf::new(&mut byte);
+                if let Poll::Ready(read) = Pin::new(&mut *stream).poll_read(context, &mut scratch) {
+                    read?;
+                    match scratch.filled() {
+                        [] => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                        byte => inbox.extend_from_slice(byte),
+                    }
+                }
+            }
+            Poll::Pending
+        });
+        clock.within(limit, watched).await.transpose()
+    }
+
+    pub async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let Self { stream, clock, .. } = self;
+            let written = clock.within(self.send_idle, stream.write(bytes)).await.ok_or(io::ErrorKind::TimedOut)??;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        let Self { stream, clock, .. } = self;
+        clock.within(self.send_idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
+    }
+}

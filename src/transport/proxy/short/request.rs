@@ -1,0 +1,52 @@
+//! The head of an allowed request into the bytes that the upstream gets.
+//! The client's lines go as they came but for those that are the gate's; its own come last.
+
+use super::head::Head;
+use super::response::line;
+use crate::credential::hide::Hidden;
+use crate::gate::Verdict;
+use crate::live::Snapshot;
+use crate::policy::Reason;
+use crate::request::path::split_target;
+use crate::transport::proxy::forward::{Peer, pinned};
+
+pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot, &Verdict<'_>), peer: &Peer) -> Result<(), Reason> {
+    let caller = verdict.decision.caller.as_ref();
+    let (_, query) = split_target(head.target.as_bytes());
+    let hidden = Hidden::of(snapshot.sources.hidden(caller), &head.lines, query.filter(|_| verdict.query));
+    let target = pinned(head.target.as_bytes(), hidden.query)?;
+    let trace = verdict.trace.map(|trace| trace.header());
+    for part in [head.method, " ", target.as_deref().unwrap_or(head.target), " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in head.lines.iter() {
+        let is = |other: &str| name.len() == other.len() && name.eq_ignore_ascii_case(other);
+        let goes = hidden.headers.iter().any(|hidden| is(hidden))
+            || (hidden.cookie.is_some() && is("cookie"))
+            || (trace.is_some() && is("traceparent"))
+            || peer.is_mute_on(name)
+            || (is("x-tenant-id") && snapshot.identity.headers(caller).any(|(own, value)| value.is_some() && is(own)))
+            || snapshot.identity.owns(name, value, caller);
+        if !goes {
+            line(out, name, value);
+        }
+    }
+    if let Some(Some(left)) = &hidden.cookie {
+        line(out, "cookie", left);
+    }
+    if let Some(address) = &peer.address {
+        line(out, "x-forwarded-for", address.as_bytes());
+    }
+    line(out, "x-forwarded-proto", peer.scheme.as_bytes());
+    line(out, "x-forwarded-host", head.host);
+    for (name, value) in snapshot.identity.headers(caller) {
+        if let Some(value) = value {
+            line(out, name, value.as_bytes());
+        }
+    }
+    if let Some(trace) = trace {
+        line(out, "traceparent", trace.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
