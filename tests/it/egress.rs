@@ -74,7 +74,7 @@ impl Egress {
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();
-        let listener = Listener::bind(&address).unwrap();
+        let listener = Listener::bind(&address, false).unwrap();
         let address = listener.address().unwrap();
         workers.accept(Way::Egress(0), listener, drain.clone()).unwrap();
         Self { address, folder, drain, workers }
