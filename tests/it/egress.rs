@@ -60,11 +60,6 @@ impl Egress {
             proxy_protocol: false,
             bounds: Bounds::default(),
             drain_timeout: Duration::from_secs(1),
-            lame_duck: Duration::ZERO,
-            reuse_port: false,
-            tls: false,
-            proxy_protocol: false,
-            bounds: Bounds::default(),
             egress: Vec::new(),
             key_cache: None,
         };
