@@ -412,7 +412,7 @@ async fn init_writes_a_configuration_that_serves() {
     assert_eq!(std::fs::read_to_string(desk.path("scopegate.yaml")).unwrap(), written);
 
     let other = Desk::empty();
-    for url in ["nonsense", "https://x", "http://x/path"] {
+    for url in ["nonsense", "ftp://x", "http://x/path"] {
         let (status, out, _) = other.run(&["init", "--upstream", url]);
         assert_eq!((status, out.as_str()), (1, ""), "{url}");
         assert_eq!(std::fs::read_dir(other.0.path()).unwrap().count(), 0, "{url}: something half-made is left behind");
