@@ -282,9 +282,9 @@ const ROUTE: &[Key] = &[
         "what becomes of CORS preflights: answered here, passed to the upstream, or like any request; default `answer`; needs `cors`",
     ),
     key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
+    key("websocket", Shape::Bool, "`false`: a WebSocket is refused; an open one is closed when its credential ends; default `true`"),
     later("mfa"),
     later("rate_limit"),
-    later("websocket"),
     later("mode"),
 ];
 

@@ -131,6 +131,8 @@ reasons! {
     WrongTenant "wrong_tenant" 403 "forbidden" "No rule allows this request";
     /// A page of another site opens a WebSocket (RFC 6455 §10.2).
     WrongOrigin "wrong_origin" 403 "forbidden" "Origin is not allowed";
+    /// A route that says `websocket: false`.
+    WebSocketDenied "websocket_denied" 403 "forbidden" "No rule allows this request";
     /// Good for other services than this one (Backstage's `accessRestrictions`).
     Restricted "restricted" 403 "forbidden" "No rule allows this request";
     /// A JSON-RPC tool that the route does not list.

@@ -64,7 +64,7 @@ impl Identities {
 impl Identity {
     pub fn listed<'s>(&'s self, roles: &'s Roles) -> Option<Listed<'s>> {
         let roles = roles.set(self.roles)?;
-        Some(Listed { id: &self.id, scopes: &self.scopes, roles, tenant: self.tenant.as_deref(), restricted: false })
+        Some(Listed { id: &self.id, scopes: &self.scopes, roles, tenant: self.tenant.as_deref(), restricted: false, until: None })
     }
 }
 

@@ -74,3 +74,5 @@ pub fn named(reason: Reason) -> Option<&'static str> {
     ];
     keys.iter().find(|(exceeded, _)| *exceeded == reason).map(|(_, key)| *key)
 }
+/// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
+pub const FAREWELL: Duration = Duration::from_secs(2);

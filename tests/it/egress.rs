@@ -54,12 +54,12 @@ impl Egress {
             audit: false,
             otlp: None,
             watch: false,
-            drain_timeout: Duration::from_secs(1),
             lame_duck: Duration::ZERO,
             reuse_port: false,
             tls: false,
             proxy_protocol: false,
             bounds: Bounds::default(),
+            drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,
         };
@@ -74,7 +74,7 @@ impl Egress {
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();
-        let listener = Listener::bind(&address).unwrap();
+        let listener = Listener::bind(&address, false).unwrap();
         let address = listener.address().unwrap();
         workers.accept(Way::Egress(0), listener, drain.clone()).unwrap();
         Self { address, folder, drain, workers }

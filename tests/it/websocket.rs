@@ -437,18 +437,17 @@ async fn serving(settings: &str) -> (Serving, Upstream, tempfile::TempDir) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_lets_an_open_tunnel_go_on() {
+async fn a_drain_closes_an_open_tunnel_and_waits_for_the_answer() {
     let (mut serving, _upstream, _folder) = serving("").await;
-    let proxy = serving.address("proxy");
-    let mut idle = Wire::connect(proxy).await;
-    let mut wire = Wire::connect(proxy).await;
+    let mut wire = Wire::connect(serving.address("proxy")).await;
     wire.send(upgrade(APP)).await;
     assert!(wire.response_head().await.starts_with("HTTP/1.1 101 "));
+    echoed(&mut wire, b"open").await;
     serving.signal("TERM");
-    assert!(idle.is_closed().await, "the drain has begun");
-    until("no more connections", async || tokio::net::TcpStream::connect(proxy).await.is_err().then_some(())).await;
-    echoed(&mut wire, b"still here").await;
-    drop(wire);
+    let (opcode, payload, masked) = wire.frame().await.expect("a frame");
+    assert_eq!((opcode, &payload[..2], masked), (CLOSE, &[3, 233][..], false));
+    wire.send(frame(CLOSE, &[3, 233], true)).await;
+    assert!(wire.is_closed().await);
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0), "the last tunnel's end is the end");
 }
 
@@ -460,7 +459,9 @@ async fn a_drain_waits_for_a_tunnel_no_longer_than_it_may() {
     assert!(wire.response_head().await.starts_with("HTTP/1.1 101 "));
     echoed(&mut wire, b"open").await;
     serving.signal("TERM");
+    // A client that has no answer to the Close frame.
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
+    assert_eq!(wire.frame().await.map(|(opcode, ..)| opcode), Some(CLOSE));
     assert_eq!(wire.frame().await, None);
     assert!(serving.log().contains("did not end within `drain_timeout`"), "{}", serving.log());
 }

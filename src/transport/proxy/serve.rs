@@ -18,6 +18,7 @@ use super::{Connection, Proxy, short};
 use crate::gate::Gate;
 use crate::transport::arrival::{Arrival, Protocol, receive};
 use crate::transport::bounds;
+use crate::transport::drain::{Asked, Noting, due, too_late};
 use crate::transport::framing::frames::Frames;
 use crate::transport::framing::{Checked, Limits, Refusal};
 use crate::transport::linger::linger;
@@ -27,7 +28,11 @@ use crate::transport::worker::Shared;
 
 pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shared, tasks): (Shared, TaskTracker)) {
     let Some(_seat) = shared.seats.take() else { return shared.gate.telemetry.metrics.refused("connections") };
-    let arrived = match receive(stream, peer, &shared).await {
+    let arrived = tokio::select! {
+        arrived = receive(stream, peer, &shared) => arrived,
+        () = too_late(&shared.drain, true) => return,
+    };
+    let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => return tracing::debug!("a connection came to nothing: {error}"),
     };
@@ -48,6 +53,7 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
         let (connection, refusal, open) = (Rc::clone(&answering), Rc::clone(&refusal), opening.open());
         async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await.map(|flow| Given::new(flow, open))) }
     });
+    let (service, asked) = Noting::new(service);
     let mut builder = http1::Builder::new();
     // The head is there whole before the parser sees it, and has had its time.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.head.max(bounds::PARSED) * 2);
@@ -55,7 +61,7 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
         builder.max_headers(bounds.headers);
     }
     let mut http = builder.serve_connection(TokioIo::new(io), service);
-    let ended = watched(&mut http, http1::Connection::graceful_shutdown, &pulse, shared).await;
+    let ended = watched(&mut http, http1::Connection::graceful_shutdown, (&pulse, &asked), shared).await;
     let client = http.into_parts().io.into_inner();
     match ended {
         Ended::Cut => {}
@@ -75,6 +81,7 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
         let (connection, open) = (Rc::clone(&connection), opening.open());
         async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await.map(|flow| Given::new(flow, open))) }
     });
+    let (service, asked) = Noting::new(service);
     let gate = Arc::clone(&shared.gate);
     let told = Box::new(move |bound| gate.telemetry.metrics.refused(bound));
     let io = Frames::new(arrived.stream, arrived.ahead, bounds.control_frames, Rc::clone(&pulse), told);
@@ -82,6 +89,7 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(bounds.streams)
         // Twice, so that what is too large by less is answered in the gate's own words.
         .max_header_list_size(u32::try_from(bounds.head.saturating_mul(2)).unwrap_or(u32::MAX))
@@ -95,7 +103,7 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
         .keep_alive_interval(bounds::PING_INTERVAL)
         .keep_alive_timeout(bounds::PING_TIMEOUT);
     let mut http = builder.serve_connection(TokioIo::new(io), service);
-    if let Ended::Http(Err(error)) = watched(&mut http, http2::Connection::graceful_shutdown, &pulse, shared).await {
+    if let Ended::Http(Err(error)) = watched(&mut http, http2::Connection::graceful_shutdown, (&pulse, &asked), shared).await {
         tracing::debug!("an HTTP/2 connection broke off: {error}");
     }
 }
@@ -107,7 +115,7 @@ enum Ended {
 }
 
 /// Runs a connection to its end, to the end of what is in flight once the drain begins, or to a bound.
-async fn watched<C>(connection: &mut C, finish: impl Fn(Pin<&mut C>), pulse: &Pulse, shared: &Shared) -> Ended
+async fn watched<C>(connection: &mut C, finish: impl Fn(Pin<&mut C>), (pulse, asked): (&Pulse, &Asked), shared: &Shared) -> Ended
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
@@ -116,7 +124,7 @@ where
         let overrun = tokio::select! {
             biased;
             ended = &mut *connection => return Ended::Http(ended),
-            () = shared.drain.cancelled(), if !drains => {
+            () = due(&shared.drain, asked), if !drains => {
                 drains = true;
                 finish(Pin::new(connection));
                 continue;
