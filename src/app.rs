@@ -21,11 +21,13 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
 use crate::transport::admin::{self, Admin};
+use crate::transport::descriptors;
 use crate::transport::destination;
 use crate::transport::egress::Target;
 use crate::transport::egress::token::Token;
 use crate::transport::ext_authz::Health;
 use crate::transport::listener::Listener;
+use crate::transport::seats::Seats;
 use crate::transport::worker::{Shared, Way, Workers};
 
 /// A running gate.
@@ -78,9 +80,11 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         settings: Arc::new(settings.clone()),
         health: health.clone(),
         egress: targets(&settings).map_err(|message| vec![message])?,
+        seats: Seats::new(settings.bounds.connections),
         leaving: leaving.clone(),
         drain: drain.clone(),
     };
+    descriptors::raise(settings.bounds.connections);
     let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
     let workers = Workers::start(&shared).map_err(broken)?;
     let (watch, files, development) = (Watch::default(), loaded.files.clone(), loaded.development);

@@ -56,6 +56,14 @@ pub async fn until_drain<C: Future + Unpin>(connection: &mut C, drain: &Cancella
     timeout(MOMENT, first).await.unwrap_or_default()
 }
 
+/// Waits until the drain may end a connection.
+pub async fn may_end(drain: &CancellationToken, asked: &Asked) {
+    drain.cancelled().await;
+    if !asked.get() {
+        sleep(MOMENT).await;
+    }
+}
+
 /// Waits until it is too late to begin anything; a client that has asked for nothing yet gets its moment.
 pub async fn too_late(drain: &CancellationToken, fresh: bool) {
     drain.cancelled().await;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::drain::{Noting, until_drain};
 use super::framing::{Checked, Refusal};
 use super::listener::{Accepted, Acceptor, Listener, Stream};
+use super::seats::Seats;
 use super::{bounds, egress, ext_authz, forward_auth, proxy};
 use crate::config::settings::{Settings, Upstream};
 use crate::gate::{Door, Gate};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub health: ext_authz::Health,
     /// Targets of the service's own calls.
     pub egress: Arc<[Arc<egress::Target>]>,
+    /// Connections of the proxy door.
+    pub seats: Seats,
     /// Cancelled when clients shall move on.
     pub leaving: CancellationToken,
     /// Cancelled when no more is accepted and what is in flight shall end.

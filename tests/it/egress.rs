@@ -34,7 +34,7 @@ struct Egress {
 
 impl Egress {
     /// With the token in a file.
-    fn start(url: &str, roots: &ClientConfig) -> Self {
+    fn start(url: &str, roots: &Arc<ClientConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "token-of-the-service\n").unwrap();
         let token = Token::file(folder.path().join("token"));
@@ -54,12 +54,12 @@ impl Egress {
             audit: false,
             otlp: None,
             watch: false,
-            drain_timeout: Duration::from_secs(1),
             lame_duck: Duration::ZERO,
             reuse_port: false,
             tls: false,
             proxy_protocol: false,
             bounds: Bounds::default(),
+            drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,
         };
@@ -70,6 +70,8 @@ impl Egress {
             settings: Arc::new(settings),
             health: Health::default(),
             egress: [Arc::new(target)].into(),
+            seats: scopegate::transport::seats::Seats::new(16),
+            leaving: CancellationToken::new(),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();

@@ -6,10 +6,13 @@ mod ending;
 pub(super) mod flow;
 mod forward;
 mod frames;
+mod given;
 mod outgoing;
+mod pace;
 mod serve;
 mod short;
 mod standing;
+mod strict;
 mod tape;
 mod tunnel;
 pub(super) mod upstream;
@@ -33,8 +36,8 @@ use super::arrival::{About, Protocol};
 use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
-use super::headers;
 use super::worker::Shared;
+use super::{bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
@@ -42,9 +45,10 @@ use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
-use ending::Reply;
+use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::Peer;
+use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
 use tunnel::Agreed;
@@ -87,6 +91,7 @@ type Refused = Box<Response<Flow>>;
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
+    keeping: Rc<Keeping>,
     onward: Onward,
     /// To be looked at again where the answer lasts.
     standing: Standing,
@@ -131,29 +136,38 @@ impl Connection {
 
     pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
+        let is_grpc = answer::is_grpc(request.version(), request.headers());
         let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
-        let mut response = self.exchange(request, refusal).await;
+        let (mut response, lasting) = self.exchange(request, refusal).await;
+        if is_grpc {
+            response = answer::as_grpc(response).await;
+        }
         if (is_upgrade || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // What follows an upgrade may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        match lasting {
+            Some(lasting) => ending::watched(response, lasting, &self.proxy.gate),
+            None => response.map(Either::Left),
+        }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
+    /// The answer, and what the client's side of it stands on.
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
-            gate.telemetry.metrics.refused(reason.as_str());
-            return refused(gate, reason).map(Either::Left);
+            gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
+            return (refused(gate, reason), None);
         }
         if self.astray {
-            return refused(gate, Reason::NoDestination).map(Either::Left);
+            return (refused(gate, Reason::NoDestination), None);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return response.map(Either::Left),
+            Err(response) => return (*response, None),
         };
-        let Passed { parts, body, onward, standing } = passed;
+        let Passed { parts, body, keeping, onward, standing } = passed;
+        let is_grpc = answer::is_grpc_type(&parts.headers);
         let started = Instant::now();
         let mut standing = Some(standing);
         let answered = match standing.take_if(|standing| standing.head.websocket) {
@@ -163,29 +177,37 @@ impl Connection {
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
+            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
+        if keeping.is_broken() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_grpc {
+            // Calls in both directions say when they have something to say.
+            keeping.release();
+        }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.caching());
-        match standing {
-            Some(standing) => ending::watched(response, standing, gate),
-            None => response.map(Either::Left),
-        }
+        (response, standing.map(|standing| (standing, keeping)))
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
         let mut response = self.proxy.pool.send(&self.lease, request).await?;
         forward::clean_response(response.headers_mut());
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let bounds = &self.proxy.bounds;
         let body = Streamed::new(body, parts.version, &parts.headers);
+        let (body, keeping) = Paced::new(body, Pace { idle: bounds.body_idle, rate: bounds.body_rate }, gate);
         // Before the headers that ask for it go: they end at this hop.
         let prepared = tunnel::websocket(&mut parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
+                strict::check(&parts, bounds)?;
                 as_http1(&mut parts)?;
             }
             if headers::takes_trailers(&parts.headers) {
@@ -196,7 +218,10 @@ impl Connection {
         });
         let (websocket, host) = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => return Err(Box::new(refused(gate, reason))),
+            Err(reason) => {
+                bounds::named(reason).into_iter().for_each(|bound| gate.telemetry.metrics.refused(bound));
+                return Err(Box::new(refused(gate, reason)));
+            }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
@@ -207,19 +232,24 @@ impl Connection {
                 let headers = Few::of(guard.as_deref(), &verdict, (&parts.headers, websocket));
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
                 let standing = Standing { id: verdict.id, head, headers, body: None };
-                return Ok(Passed { parts, body: Either::Left(body), onward, standing });
+                return Ok(Passed { parts, body: Either::Left(body), keeping, onward, standing });
             };
             limit
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
+        if keeping.is_broken() {
+            let mut response = refused(gate, Reason::RequestTimeout);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Err(Box::new(response));
+        }
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
         let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
         let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
         let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), onward, standing })
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
     }
 
     async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {
@@ -291,7 +321,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
+async fn read(body: Paced, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

@@ -125,7 +125,7 @@ impl Connection {
         if !upgraded {
             // RFC 8441 §5: to such a client a 200 would be the tunnel itself.
             let mistaken = stream.is_some() && response.status().is_success();
-            return if mistaken { Err(Reason::BadGateway) } else { Ok(response.map(Either::Left)) };
+            return if mistaken { Err(Reason::BadGateway) } else { Ok(response.map(|body| Either::Left(body.into()))) };
         }
         let agreed = Agreed { upstream: hyper::upgrade::on(&mut response), standing };
         let headers = response.headers_mut();

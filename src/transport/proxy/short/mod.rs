@@ -26,6 +26,7 @@ use crate::request::{Body, RawRequest};
 use crate::telemetry::DecisionId;
 use crate::transport::answer as own;
 use crate::transport::arrival::Arrival;
+use crate::transport::pulse::Overrun;
 use answer::Answer;
 use client::Client;
 use head::Head;
@@ -71,17 +72,26 @@ pub async fn run(connection: &Connection, arrived: Arrival, drain: &Cancellation
         match way.client.head(connection.proxy.bounds.idle, (drain, std::mem::take(&mut fresh))).await {
             Ok(Some(length)) => match way.serve(length).await {
                 Ok(Next::Again) => {}
-                Ok(Next::Close) | Err(_) => break false,
+                Ok(Next::Close) => break false,
                 Ok(Next::Long) => break true,
+                Err(error) => break late(connection, Overrun::Send, &error),
             },
             Ok(None) => break true,
-            Err(_) => break false,
+            Err(error) => break late(connection, Overrun::Idle, &error),
         }
     };
     if let Some(upstream) = way.upstream {
         connection.proxy.idle.put_back(upstream);
     }
     goes_on.then(|| Arrival { stream: way.client.stream, ahead: way.client.inbox, protocol, about })
+}
+
+/// Counts what was not done in its time; the connection does not go on.
+fn late(connection: &Connection, overrun: Overrun, error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::TimedOut {
+        connection.proxy.gate.telemetry.metrics.refused(overrun.as_str());
+    }
+    false
 }
 
 impl Way<'_> {
