@@ -71,6 +71,7 @@ impl Egress {
             health: Health::default(),
             egress: [Arc::new(target)].into(),
             seats: scopegate::transport::seats::Seats::new(16),
+            leaving: CancellationToken::new(),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();
