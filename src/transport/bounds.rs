@@ -44,6 +44,8 @@ pub const GRPC_MESSAGE: usize = 4 * 1024 * 1024;
 pub const GRPC_STREAMS: u32 = 1024;
 /// Body of a request to the operator door.
 pub const ADMIN_BODY: usize = 256 * 1024;
+/// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
+pub const FAREWELL: Duration = Duration::from_secs(2);
 
 // HTTP/2 at the proxy door.
 
@@ -74,5 +76,3 @@ pub fn named(reason: Reason) -> Option<&'static str> {
     ];
     keys.iter().find(|(exceeded, _)| *exceeded == reason).map(|(_, key)| *key)
 }
-/// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
-pub const FAREWELL: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 //! Waits for no client longer than a moment.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -44,17 +45,23 @@ impl<S: Service<R>, R> Service<R> for Noting<S> {
 /// Drives a connection until it ends, which it gives, or until the drain may end it.
 pub async fn until_drain<C: Future + Unpin>(connection: &mut C, drain: &CancellationToken, asked: &Asked) -> Option<C::Output> {
     tokio::select! {
-        biased;
-        ended = connection => Some(ended),
-        () = due(drain, asked) => None,
+        ended = &mut *connection => return Some(ended),
+        () = drain.cancelled() => {}
     }
+    let first = std::future::poll_fn(|context| match Pin::new(&mut *connection).poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if asked.get() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    timeout(MOMENT, first).await.unwrap_or_default()
 }
 
-/// Waits until the drain may end a connection. To be polled after the connection, by the same task: it is asked for nothing otherwise.
-pub async fn due(drain: &CancellationToken, asked: &Asked) {
+/// Waits until the drain may end a connection.
+pub async fn may_end(drain: &CancellationToken, asked: &Asked) {
     drain.cancelled().await;
-    let first = std::future::poll_fn(|_| if asked.get() { Poll::Ready(()) } else { Poll::Pending });
-    let _ = timeout(MOMENT, first).await;
+    if !asked.get() {
+        sleep(MOMENT).await;
+    }
 }
 
 /// Waits until it is too late to begin anything; a client that has asked for nothing yet gets its moment.

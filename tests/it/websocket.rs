@@ -372,6 +372,9 @@ async fn the_end_of_either_side_is_the_end_of_the_tunnel() {
     let gate = Gate::before(upstream, POLICY, TOKENS).await;
     let mut wire = open(&gate).await;
     wire.send(frame(TEXT, b"bye", true)).await;
+    // The upstream went without a Close frame of its own.
+    assert_eq!(wire.frame().await, Some((CLOSE, b"\x03\xf3upstream gone".to_vec(), false)));
+    wire.send(frame(CLOSE, b"\x03\xf3", true)).await;
     assert!(wire.is_closed().await);
     drop(open(&gate).await);
     tokio::time::timeout(DEADLINE, ended.notified()).await.expect("the upstream hears that the client is gone");
@@ -409,6 +412,8 @@ async fn a_side_that_does_not_read_holds_the_other_back() {
     .await;
     let gate = Gate::before(upstream, POLICY, TOKENS).await;
     let mut wire = open(&gate).await;
+    // The beginning of a frame of 1 GiB.
+    wire.send([0x82, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]).await;
     let (mut taken, piece) = (0, vec![0; 64 * 1024]);
     while tokio::time::timeout(Duration::from_millis(500), wire.stream.write_all(&piece)).await.is_ok() {
         taken += piece.len();

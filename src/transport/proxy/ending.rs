@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::flow::Flow;
+use super::pace::Keeping;
 use super::standing::{Lost, Standing};
 use crate::gate::{Door, Gate};
 use crate::telemetry::{DecisionId, Ended};
@@ -22,6 +24,9 @@ pub type Reply = Either<Flow, Box<Ending>>;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What an answer stands on, and the request's body.
+pub type Lasting = (Standing, Rc<Keeping>);
 
 /// How a stream ends that the gate ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +42,20 @@ pub struct Ending {
     kind: Kind,
     id: DecisionId,
     gate: Arc<Gate>,
+    /// The request's body, which may still be under way.
+    keeping: Rc<Keeping>,
     lost: Lost,
     over: bool,
 }
 
 /// Watches over the answer, if it is one that lasts.
-pub fn watched(response: Response<Flow>, standing: Standing, gate: &Arc<Gate>) -> Response<Reply> {
+pub fn watched(response: Response<Flow>, (standing, keeping): Lasting, gate: &Arc<Gate>) -> Response<Reply> {
     let said = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let Some(kind) = said.and_then(kind).filter(|_| !response.body().is_end_stream()) else { return response.map(Either::Left) };
     let id = standing.id;
     response.map(|flow| {
         let lost = Box::pin(standing.lost(Arc::clone(gate)));
-        Either::Right(Box::new(Ending { flow, kind, id, gate: Arc::clone(gate), lost, over: false }))
+        Either::Right(Box::new(Ending { flow, kind, id, gate: Arc::clone(gate), keeping, lost, over: false }))
     })
 }
 
@@ -91,6 +98,7 @@ impl Body for Ending {
             self.over = true;
             // The upstream's side of it is reset.
             self.flow = Either::Right(Full::default());
+            self.keeping.cut();
             self.gate.telemetry.ended(Door::Proxy, self.id, why);
             return Poll::Ready((self.kind == Kind::Grpc).then(|| Ok(Frame::trailers(trailers(why)))));
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use super::Reply;
+use super::ending::Reply;
 use crate::transport::pulse::Open;
 
 tokio::task_local! {
@@ -26,14 +26,14 @@ pub struct Taking(Cell<Option<Instant>>);
 /// An answer's body; its request is open for as long as there is one.
 #[derive(Debug)]
 pub struct Given {
-    reply: Reply,
+    flow: Reply,
     taking: Option<Rc<Taking>>,
     _open: Open,
 }
 
 impl Given {
-    pub fn new(reply: Reply, open: Open) -> Self {
-        Self { reply, taking: TAKING.try_with(Rc::clone).ok(), _open: open }
+    pub fn new(flow: Reply, open: Open) -> Self {
+        Self { flow, taking: TAKING.try_with(Rc::clone).ok(), _open: open }
     }
 }
 
@@ -45,7 +45,7 @@ impl Body for Given {
         // Whoever asks for more has sent what it had.
         let tell = |taking: &Option<Rc<Taking>>, since| taking.as_ref().map(|taking| taking.0.set(since));
         tell(&self.taking, None);
-        let frame = ready!(Pin::new(&mut self.reply).poll_frame(context));
+        let frame = ready!(Pin::new(&mut self.flow).poll_frame(context));
         if frame.is_some() {
             tell(&self.taking, Some(Instant::now()));
         }
@@ -53,11 +53,11 @@ impl Body for Given {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.reply.is_end_stream()
+        self.flow.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.reply.size_hint()
+        self.flow.size_hint()
     }
 }
 

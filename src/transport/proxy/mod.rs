@@ -45,7 +45,7 @@ use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
-use ending::Reply;
+use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::Peer;
 use pace::{Keeping, Pace, Paced};
@@ -138,29 +138,33 @@ impl Connection {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
         let is_grpc = answer::is_grpc(request.version(), request.headers());
         let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
-        let mut response = self.exchange(request, refusal).await;
+        let (mut response, lasting) = self.exchange(request, refusal).await;
         if is_grpc {
-            response = in_grpc(response).await;
+            response = answer::as_grpc(response).await;
         }
         if (is_upgrade || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // What follows an upgrade may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        match lasting {
+            Some(lasting) => ending::watched(response, lasting, &self.proxy.gate),
+            None => response.map(Either::Left),
+        }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
+    /// The answer, and what the client's side of it stands on.
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
-            return refused(gate, reason).map(Either::Left);
+            return (refused(gate, reason), None);
         }
         if self.astray {
-            return refused(gate, Reason::NoDestination).map(Either::Left);
+            return (refused(gate, Reason::NoDestination), None);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return response.map(Either::Left),
+            Err(response) => return (*response, None),
         };
         let Passed { parts, body, keeping, onward, standing } = passed;
         let is_grpc = answer::is_grpc_type(&parts.headers);
@@ -185,10 +189,7 @@ impl Connection {
         }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.caching());
-        match standing {
-            Some(standing) => ending::watched(response, standing, gate),
-            None => response.map(Either::Left),
-        }
+        (response, standing.map(|standing| (standing, keeping)))
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
@@ -289,15 +290,6 @@ impl Onward {
 
 fn refused(gate: &Gate, reason: Reason) -> Response<Flow> {
     answer::denied(&reason.into(), gate.refuse(Door::Proxy, reason).id).map(Either::Right)
-}
-
-/// A refusal in the words of gRPC.
-async fn in_grpc(response: Response<Reply>) -> Response<Reply> {
-    let (parts, body) = response.into_parts();
-    match body {
-        Either::Left(flow) => answer::as_grpc(Response::from_parts(parts, flow)).await.map(Either::Left),
-        Either::Right(ending) => Response::from_parts(parts, Either::Right(ending)),
-    }
 }
 
 /// The fields that HTTP/2 writes in another way (RFC 9113 §8.2.3, §8.3.1).

@@ -1,11 +1,11 @@
 //! A request body from a client into the same body, as long as it comes at the pace that it has to.
 //! Blames the client only for the time that somebody waits for it, and passes on no trailer that says what only a head may say.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,10 @@ pub struct Keeping {
     broken: OnceCell<&'static str>,
     /// Nobody minds the pace any longer.
     free: Cell<bool>,
+    /// Nobody wants the rest.
+    cut: Cell<bool>,
+    /// Of whoever waits for it.
+    waker: RefCell<Option<Waker>>,
 }
 
 /// A body from the other side: an answer as it comes, a request at its pace.
@@ -83,6 +87,14 @@ impl Keeping {
         self.broken.get().is_some()
     }
 
+    /// Breaks the body off, because its answer was.
+    pub fn cut(&self) {
+        self.cut.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// From here on both sides talk at their own pace.
     pub fn release(&self) {
         self.free.set(true);
@@ -97,6 +109,12 @@ impl Body for Paced {
         let Self { body, clock } = &mut *self;
         let polled = Pin::new(body).poll_frame(context);
         let Some(clock) = clock else { return polled };
+        if clock.keeping.cut.get() {
+            return Poll::Ready(Some(Err("the answer was ended".into())));
+        }
+        if polled.is_pending() {
+            clock.keeping.waker.replace(Some(context.waker().clone()));
+        }
         let short = match &polled {
             Poll::Ready(Some(Ok(frame))) => clock.count.came(frame.data_ref().map_or(0, Bytes::len), clock.pace),
             Poll::Ready(Some(Err(_)) | None) => None,

@@ -18,7 +18,7 @@ use super::{Connection, Proxy, short};
 use crate::gate::Gate;
 use crate::transport::arrival::{Arrival, Protocol, receive};
 use crate::transport::bounds;
-use crate::transport::drain::{Asked, Noting, due, too_late};
+use crate::transport::drain::{Asked, Noting, may_end, too_late};
 use crate::transport::framing::frames::Frames;
 use crate::transport::framing::{Checked, Limits, Refusal};
 use crate::transport::linger::linger;
@@ -53,13 +53,13 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
         let (connection, refusal, open) = (Rc::clone(&answering), Rc::clone(&refusal), opening.open());
         async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await.map(|flow| Given::new(flow, open))) }
     });
-    let (service, asked) = Noting::new(service);
     let mut builder = http1::Builder::new();
     // The head is there whole before the parser sees it, and has had its time.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.head.max(bounds::PARSED) * 2);
     if bounds.headers > bounds::HEADERS {
         builder.max_headers(bounds.headers);
     }
+    let (service, asked) = Noting::new(service);
     let mut http = builder.serve_connection(TokioIo::new(io), service);
     let ended = watched(&mut http, http1::Connection::graceful_shutdown, (&pulse, &asked), shared).await;
     let client = http.into_parts().io.into_inner();
@@ -81,7 +81,6 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
         let (connection, open) = (Rc::clone(&connection), opening.open());
         async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await.map(|flow| Given::new(flow, open))) }
     });
-    let (service, asked) = Noting::new(service);
     let gate = Arc::clone(&shared.gate);
     let told = Box::new(move |bound| gate.telemetry.metrics.refused(bound));
     let io = Frames::new(arrived.stream, arrived.ahead, bounds.control_frames, Rc::clone(&pulse), told);
@@ -102,6 +101,7 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
         .max_send_buf_size(bounds::SEND_BUFFER)
         .keep_alive_interval(bounds::PING_INTERVAL)
         .keep_alive_timeout(bounds::PING_TIMEOUT);
+    let (service, asked) = Noting::new(service);
     let mut http = builder.serve_connection(TokioIo::new(io), service);
     if let Ended::Http(Err(error)) = watched(&mut http, http2::Connection::graceful_shutdown, (&pulse, &asked), shared).await {
         tracing::debug!("an HTTP/2 connection broke off: {error}");
@@ -124,7 +124,7 @@ where
         let overrun = tokio::select! {
             biased;
             ended = &mut *connection => return Ended::Http(ended),
-            () = due(&shared.drain, asked), if !drains => {
+            () = may_end(&shared.drain, asked), if !drains => {
                 drains = true;
                 finish(Pin::new(connection));
                 continue;
