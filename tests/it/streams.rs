@@ -1,5 +1,7 @@
 //! Open WebSockets, server-sent events and gRPC streams end with what let them through, in the words of each, and with nothing else.
 
+mod frames;
+mod multiplexed;
 mod open;
 
 use std::time::Duration;

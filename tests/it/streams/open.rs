@@ -129,9 +129,13 @@ impl House {
         Self { one, two, heard }
     }
 
-
     pub fn gates(&self) -> [&Gate; 2] {
         [&self.one, &self.two]
+    }
+
+    /// Drains the first; the other goes on.
+    pub async fn stop_first(self) {
+        self.one.running.stop().await;
     }
 
     /// Both gates read these.
@@ -192,7 +196,7 @@ impl House {
 
 /// A WebSocket that echoes, events without end, or `ok`.
 async fn serve(mut wire: Wire, request: Message, heard: Arc<Mutex<Vec<&'static str>>>) -> Option<Wire> {
-    if request.first.starts_with("GET /ws ") {
+    if request.first.starts_with("GET /ws") {
         wire.send(agreed(&request)).await;
         while let Some((opcode, payload, masked)) = wire.frame().await {
             assert!(masked);
