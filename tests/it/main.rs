@@ -20,6 +20,7 @@ mod framing;
 mod import;
 mod reload;
 mod secrets;
+mod streams;
 mod tls;
 mod token_commands;
 mod trial;
