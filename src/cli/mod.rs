@@ -7,6 +7,7 @@ mod explain;
 mod healthcheck;
 mod import;
 mod init;
+mod intercept;
 mod serve;
 mod token;
 
@@ -50,6 +51,11 @@ enum Command {
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
+    /// Print the rules by which connections are redirected to the gate, for an init container to apply
+    #[command(
+        after_help = "Examples:\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
+    )]
+    Intercept(intercept::Intercept),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
@@ -80,6 +86,7 @@ impl Cli {
                 println!("{:#}", shape::schema());
                 Ok(true)
             }
+            Command::Intercept(intercept) => intercept.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),

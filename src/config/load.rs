@@ -100,6 +100,15 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     Ok(Loaded { settings, policy, sources, identity, outside, tls, warnings, files, development: credentials::is_development(env) })
 }
 
+/// Settings alone, for commands that need neither rules nor tokens.
+pub fn settings(input: &Input, env: Env<'_>) -> Result<Settings, Faults> {
+    let mut faults = Faults::of(input.name());
+    let tree = tree(input, env, &mut faults)?;
+    let settings = compile::settings(&tree, input.name().parent(), &mut faults);
+    faults.into_result()?;
+    Ok(settings)
+}
+
 fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults> {
     let stop = |faults: &mut Faults| Err(std::mem::take(faults));
     let text = match input.read() {

@@ -31,7 +31,23 @@ pub fn upstream(node: &Node, faults: &mut Faults) -> Option<Upstream> {
         return None;
     };
     let timeout = |name: &str, default| quantity::said(options.and_then(|node| node.get(name)), Duration::from_secs(default));
-    Some(Upstream { target, connect_timeout: timeout("connect_timeout", 2), response_timeout: timeout("response_timeout", 60) })
+    let mark = options.and_then(|node| node.get("mark")).and_then(|node| mark(node, &target, faults));
+    Some(Upstream { target, mark, connect_timeout: timeout("connect_timeout", 2), response_timeout: timeout("response_timeout", 60) })
+}
+
+fn mark(node: &Node, target: &Target, faults: &mut Faults) -> Option<u32> {
+    if *target != Target::Original {
+        faults.at(node, "`upstream.mark` is for `url: original_destination` alone; leave it out");
+        return None;
+    }
+    let mark = match node.value {
+        Value::Whole(mark) => u32::try_from(mark).ok(),
+        Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => return None,
+    };
+    if mark.is_none() {
+        faults.at(node, format!("`upstream.mark` is {}; it is from 1 to 0xFFFFFFFF", node.quoted()));
+    }
+    mark
 }
 
 fn target(text: &str) -> Option<Target> {

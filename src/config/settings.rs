@@ -60,9 +60,21 @@ pub enum Target {
     Original,
 }
 
+impl Target {
+    /// The host that a certificate must name.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Https(authority) => authority.rsplit_once(':').map(|(host, _)| host),
+            Self::Http(_) | Self::H2c(_) | Self::Unix(_) | Self::Original => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub target: Target,
+    /// `SO_MARK` of connections to an original destination.
+    pub mark: Option<u32>,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
+use super::destination;
 use super::listener::Stream;
 use super::proxy_protocol::{self, Header, Origin};
 use super::rewound::Rewound;
@@ -69,7 +70,7 @@ struct Lost {
 
 /// `Err` closes the connection without a word.
 pub async fn receive(stream: Stream, peer: Option<IpAddr>, shared: &Shared) -> io::Result<Arrival> {
-    let about = About { peer, ..About::default() };
+    let about = About { peer, destination: destination::of(&stream, &shared.settings), ..About::default() };
     let ready = timeout(shared.settings.bounds.handshake_time, ready(stream, about, shared)).await;
     ready.unwrap_or_else(|_| Err(Lost::to("handshake_time", io::ErrorKind::TimedOut))).map_err(|lost| {
         if let Some(bound) = lost.bound {

@@ -22,18 +22,36 @@ pub const PINNED: usize = 512;
 pub const IDLE: usize = 64;
 /// Response head of the upstream, in bytes.
 pub const RESPONSE_HEAD: usize = 256 * 1024;
+/// The same over HTTP/2, as hyper counts it (RFC 9113 §6.5.2).
+pub const RESPONSE_LIST: u32 = 64 * 1024;
+/// What an HTTP/2 upstream may send of one answer before its client has taken any.
+pub const STREAM_WINDOW: u32 = 128 * 1024;
+/// Streams on one connection to an HTTP/2 upstream.
+pub const UPSTREAM_STREAMS: usize = 64;
+/// Every stream can be full: clients that do not read hold up nobody else's answers.
+pub const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// HTTP/2 connections of a worker to one upstream.
+pub const UPSTREAM_CONNECTIONS: usize = 16;
+/// How much of a request is kept until an HTTP/2 upstream answers, because it may say that it took none (RFC 9113 §8.7).
+pub const REPLAY: usize = 64 * 1024;
+/// A silent upstream connection is asked whether it is alive; gRPC servers take more than one PING in five minutes for abuse.
+pub const PING: Duration = Duration::from_secs(310);
+/// After which the system asks by itself, and how long an answer may take.
+pub const KEEPALIVE: Duration = Duration::from_secs(15);
 /// One gRPC message: Envoy's headers, and the largest body that a route may inspect.
 pub const GRPC_MESSAGE: usize = 4 * 1024 * 1024;
 /// Checks in flight on one gRPC connection: what Envoy asks for by itself.
 pub const GRPC_STREAMS: u32 = 1024;
 /// Body of a request to the operator door.
 pub const ADMIN_BODY: usize = 256 * 1024;
+/// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
+pub const FAREWELL: Duration = Duration::from_secs(2);
 
 // HTTP/2 at the proxy door.
 
 /// What a client may send of one body ahead of the upstream, and of all: between Envoy's advice for the edge (64 KiB, 1 MiB) and hyper's defaults.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
-pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub const UPLOAD_WINDOW: u32 = 256 * 1024;
+pub const UPLOADS_WINDOW: u32 = 1024 * 1024;
 /// One frame: RFC 9113's default, and its smallest.
 pub const FRAME: u32 = 16 * 1024;
 /// Of one answer that waits for the client's window.

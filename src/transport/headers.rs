@@ -1,7 +1,7 @@
 //! The headers of an HTTP message as the gate asks for them, and those that end at a hop.
 //! Removes; adds nothing.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, TE};
 
 use crate::policy::Reason;
 use crate::request::{Headers, Values};
@@ -20,6 +20,15 @@ impl Headers for HeaderMap {
 /// Whether a list (RFC 9110 §5.6.1) names a token, compared without case.
 pub fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Marks a request whose client takes trailers. `TE` ends at a hop, and goes on anew where the next one has them (RFC 9110 §10.1.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Trailers;
+
+/// Whether `TE` says so.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| lists(value.as_bytes(), b"trailers"))
 }
 
 /// Whether a GET opens a WebSocket, as a proxy in front tells of it. A malformed handshake is refused (RFC 6455 §4.2.1); over HTTP/2 it

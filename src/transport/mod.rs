@@ -8,6 +8,8 @@ pub mod bounds;
 pub mod client;
 pub mod connect;
 pub mod descriptors;
+pub mod destination;
+mod drain;
 pub mod egress;
 pub mod ext_authz;
 pub mod forward_auth;

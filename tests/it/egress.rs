@@ -34,7 +34,7 @@ struct Egress {
 
 impl Egress {
     /// With the token in a file.
-    fn start(url: &str, roots: &ClientConfig) -> Self {
+    fn start(url: &str, roots: &Arc<ClientConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "token-of-the-service\n").unwrap();
         let token = Token::file(folder.path().join("token"));
@@ -71,10 +71,11 @@ impl Egress {
             health: Health::default(),
             egress: [Arc::new(target)].into(),
             seats: scopegate::transport::seats::Seats::new(16),
+            leaving: CancellationToken::new(),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();
-        let listener = Listener::bind(&address).unwrap();
+        let listener = Listener::bind(&address, false).unwrap();
         let address = listener.address().unwrap();
         workers.accept(Way::Egress(0), listener, drain.clone()).unwrap();
         Self { address, folder, drain, workers }

@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
-use super::proxy::Flow;
+use super::proxy::flow::{Flow, Streamed};
 use super::proxy::upstream::{Lease, Pool};
 use super::{answer, headers};
 use crate::config::settings::{Target as To, Upstream};
@@ -69,7 +69,7 @@ enum Refused {
 
 impl Target {
     /// `Err` says what would be right. `roots` say whom to believe behind `https`.
-    pub fn new(url: &Uri, roots: &ClientConfig, token: Token) -> Result<Self, &'static str> {
+    pub fn new(url: &Uri, roots: &Arc<ClientConfig>, token: Token) -> Result<Self, &'static str> {
         const RULE: &str = "it is `https://host` or `http://host:port`, without path, query and user";
         let bare = matches!(url.path(), "" | "/") && url.query().is_none();
         let (Some(scheme), Some(authority), true) = (url.scheme(), url.authority(), bare) else { return Err(RULE) };
@@ -84,7 +84,7 @@ impl Target {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| RULE)?;
         let authority = format!("{}:{port}", authority.host());
         let target = if tls.is_some() { To::Https(authority) } else { To::Http(authority) };
-        let upstream = Upstream { target, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
+        let upstream = Upstream { target, mark: None, connect_timeout: CONNECT_TIMEOUT, response_timeout: RESPONSE_TIMEOUT };
         Ok(Self { upstream, tls, host, token })
     }
 }
@@ -105,7 +105,7 @@ impl Egress {
 
 impl Caller {
     pub fn new(egress: Rc<Egress>) -> Self {
-        let lease = egress.pool.lease();
+        let lease = egress.pool.lease(None, false);
         Self { egress, lease }
     }
 
@@ -134,6 +134,7 @@ impl Caller {
         parts.version = Version::HTTP_11;
         parts.headers.insert(HOST, target.host.clone());
         parts.headers.insert(AUTHORIZATION, token);
+        let body = Streamed::new(body, parts.version, &parts.headers);
         let mut response = pool.send(&self.lease, Request::from_parts(parts, Either::Left(body.into()))).await.map_err(Refused::Reason)?;
         if headers::remove_hop_by_hop(response.headers_mut()).is_err() {
             response.headers_mut().remove(CONNECTION);
@@ -165,7 +166,7 @@ mod tests {
     fn target(url: &str) -> Result<Target, &'static str> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let roots = versions.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+        let roots = Arc::new(versions.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
         Target::new(&url.parse().unwrap(), &roots, Token::file("/nowhere".into()))
     }
 

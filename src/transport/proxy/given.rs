@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use super::Flow;
+use super::ending::Reply;
 use crate::transport::pulse::Open;
 
 tokio::task_local! {
@@ -26,20 +26,20 @@ pub struct Taking(Cell<Option<Instant>>);
 /// An answer's body; its request is open for as long as there is one.
 #[derive(Debug)]
 pub struct Given {
-    flow: Flow,
+    flow: Reply,
     taking: Option<Rc<Taking>>,
     _open: Open,
 }
 
 impl Given {
-    pub fn new(flow: Flow, open: Open) -> Self {
+    pub fn new(flow: Reply, open: Open) -> Self {
         Self { flow, taking: TAKING.try_with(Rc::clone).ok(), _open: open }
     }
 }
 
 impl Body for Given {
     type Data = Bytes;
-    type Error = <Flow as Body>::Error;
+    type Error = <Reply as Body>::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         // Whoever asks for more has sent what it had.

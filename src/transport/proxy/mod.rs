@@ -1,13 +1,19 @@
 //! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
+mod carry;
+mod ending;
+pub(super) mod flow;
 mod forward;
+mod frames;
 mod given;
 mod outgoing;
 mod pace;
 mod serve;
 mod short;
+mod standing;
 mod strict;
+mod tape;
 mod tunnel;
 pub(super) mod upstream;
 
@@ -18,33 +24,35 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, HOST, HeaderValue};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Sharing};
-use super::arrival::About;
+use super::arrival::{About, Protocol};
 use super::client::Client;
+use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::worker::Shared;
 use super::{bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict, unix_now};
+use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest, Shown};
+use crate::request::Body;
 use crate::telemetry::DecisionId;
+use ending::{Lasting, Reply};
+use flow::{Flow, Streamed};
 use forward::Peer;
 use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
+use standing::{Few, Head, Standing};
+use tunnel::Agreed;
 use upstream::{Lease, Pool};
-
-/// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Paced, Full<Bytes>>;
 
 /// One worker's proxy.
 #[derive(Debug)]
@@ -55,6 +63,10 @@ pub struct Proxy {
     pool: Pool,
     /// Upstream connections of the short way that nobody holds.
     idle: short::Idle,
+    /// Cancelled when connections shall not be used for much longer.
+    leaving: CancellationToken,
+    /// Cancelled when the drain begins.
+    drain: CancellationToken,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -63,9 +75,13 @@ pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
     client: Option<Rc<Client>>,
+    /// Whether requests share it, each a stream of its own.
+    is_shared: bool,
     lease: Lease,
-    /// The upstream's side of a tunnel that was agreed on.
-    upstream: RefCell<Option<OnUpgrade>>,
+    /// Not redirected here, where only redirected connections have somewhere to go.
+    astray: bool,
+    /// A tunnel that was agreed on.
+    agreed: RefCell<Option<Agreed>>,
 }
 
 /// The answer to a request that goes no further.
@@ -75,9 +91,10 @@ type Refused = Box<Response<Flow>>;
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
-    websocket: bool,
     keeping: Rc<Keeping>,
     onward: Onward,
+    /// To be looked at again where the answer lasts.
+    standing: Standing,
 }
 
 /// What the answer is given on its way back.
@@ -91,12 +108,15 @@ struct Onward {
 
 impl Proxy {
     pub fn new(shared: &Shared, upstream: Upstream) -> Self {
+        let tls = upstream.target.host().and_then(|host| Tls::current(Arc::clone(&shared.gate), host));
         Self {
             gate: Arc::clone(&shared.gate),
             trusted: shared.settings.trusted_proxies.clone(),
             bounds: shared.settings.bounds.clone(),
-            pool: Pool::new(upstream, None),
+            pool: Pool::new(upstream, tls),
             idle: short::Idle::default(),
+            leaving: shared.leaving.clone(),
+            drain: shared.drain.clone(),
         }
     }
 
@@ -106,42 +126,53 @@ impl Proxy {
 }
 
 impl Connection {
-    pub fn new(proxy: Rc<Proxy>, about: About) -> Self {
-        let lease = proxy.pool.lease();
+    pub fn new(proxy: Rc<Proxy>, about: About, protocol: Protocol) -> Self {
+        let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
+        let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, lease, upstream: RefCell::default() }
+        let is_shared = protocol == Protocol::Http2;
+        Self { proxy, peer, client: about.client, is_shared, lease, astray, agreed: RefCell::default() }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
         let is_grpc = answer::is_grpc(request.version(), request.headers());
-        let mut response = self.exchange(request, refusal).await;
+        let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
+        let (mut response, lasting) = self.exchange(request, refusal).await;
         if is_grpc {
             response = answer::as_grpc(response).await;
         }
-        if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // What follows may be no HTTP, and is never read as such.
+        if (is_upgrade || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What follows an upgrade may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        match lasting {
+            Some(lasting) => ending::watched(response, lasting, &self.proxy.gate),
+            None => response.map(Either::Left),
+        }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    /// The answer, and what the client's side of it stands on.
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
-            return refused(gate, reason);
+            return (refused(gate, reason), None);
+        }
+        if self.astray {
+            return (refused(gate, Reason::NoDestination), None);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return *response,
+            Err(response) => return (*response, None),
         };
-        let (onward, keeping) = (passed.onward, passed.keeping);
-        let is_grpc = answer::is_grpc_type(&passed.parts.headers);
+        let Passed { parts, body, keeping, onward, standing } = passed;
+        let is_grpc = answer::is_grpc_type(&parts.headers);
         let started = Instant::now();
-        let answered = match passed.websocket {
-            true => self.upgrade(passed.parts).await,
-            false => self.send(Request::from_parts(passed.parts, passed.body)).await,
+        let mut standing = Some(standing);
+        let answered = match standing.take_if(|standing| standing.head.websocket) {
+            Some(standing) => self.upgrade(parts, standing).await,
+            None => self.send(Request::from_parts(parts, body)).await,
         };
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
@@ -158,7 +189,7 @@ impl Connection {
         }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.caching());
-        response
+        (response, standing.map(|standing| (standing, keeping)))
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
@@ -171,12 +202,16 @@ impl Connection {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
         let bounds = &self.proxy.bounds;
+        let body = Streamed::new(body, parts.version, &parts.headers);
         let (body, keeping) = Paced::new(body, Pace { idle: bounds.body_idle, rate: bounds.body_rate }, gate);
         // Before the headers that ask for it go: they end at this hop.
-        let prepared = tunnel::websocket(&parts).and_then(|websocket| {
+        let prepared = tunnel::websocket(&mut parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
                 strict::check(&parts, bounds)?;
                 as_http1(&mut parts)?;
+            }
+            if headers::takes_trailers(&parts.headers) {
+                parts.extensions.insert(headers::Trailers);
             }
             headers::remove_hop_by_hop(&mut parts.headers)?;
             Ok((websocket, host(&parts)?.map(<[u8]>::to_vec)))
@@ -189,13 +224,15 @@ impl Connection {
             }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = (target.as_bytes(), host.as_deref());
+        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
+            let verdict = self.ask(guard.as_deref(), (&head, &parts.headers), Body::Unread).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
+                let headers = Few::of(guard.as_deref(), &verdict, (&parts.headers, websocket));
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, keeping, onward });
+                let standing = Standing { id: verdict.id, head, headers, body: None };
+                return Ok(Passed { parts, body: Either::Left(body), keeping, onward, standing });
             };
             limit
         };
@@ -208,27 +245,15 @@ impl Connection {
             return Err(Box::new(response));
         }
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
+        let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
+        let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, keeping, onward })
+        let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
     }
 
-    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
-        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
-        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
-        Link { websocket, certificate, ..Link::default() }
-    }
-
-    async fn ask<'s>(
-        &self,
-        snapshot: Option<&'s Snapshot>,
-        parts: &http::request::Parts,
-        (target, host): (&[u8], Option<&[u8]>),
-        (body, websocket): (Body<'_>, bool),
-    ) -> Verdict<'s> {
-        let link = self.link(snapshot, websocket);
-        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
-        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
+    async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {
+        self.proxy.gate.decide(Door::Proxy, snapshot, &head.raw(headers, snapshot), (body, "")).await
     }
 
     /// Makes the head ready to be forwarded and tells what goes back with the answer, or gives the answer.

@@ -1,17 +1,18 @@
 //! A request body from a client into the same body, as long as it comes at the pace that it has to.
 //! Blames the client only for the time that somebody waits for it, and passes on no trailer that says what only a head may say.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::flow::Streamed;
 use super::forward::clean_trailers;
 use crate::gate::Gate;
 
@@ -35,12 +36,16 @@ pub struct Keeping {
     broken: OnceCell<&'static str>,
     /// Nobody minds the pace any longer.
     free: Cell<bool>,
+    /// Nobody wants the rest.
+    cut: Cell<bool>,
+    /// Of whoever waits for it.
+    waker: RefCell<Option<Waker>>,
 }
 
 /// A body from the other side: an answer as it comes, a request at its pace.
 #[derive(Debug)]
 pub struct Paced {
-    body: Incoming,
+    body: Streamed,
     clock: Option<Box<Clock>>,
 }
 
@@ -61,14 +66,14 @@ struct Count {
     since: Option<Instant>,
 }
 
-impl From<Incoming> for Paced {
-    fn from(body: Incoming) -> Self {
+impl From<Streamed> for Paced {
+    fn from(body: Streamed) -> Self {
         Self { body, clock: None }
     }
 }
 
 impl Paced {
-    pub fn new(body: Incoming, pace: Pace, gate: &Arc<Gate>) -> (Self, Rc<Keeping>) {
+    pub fn new(body: Streamed, pace: Pace, gate: &Arc<Gate>) -> (Self, Rc<Keeping>) {
         let keeping = Rc::<Keeping>::default();
         let clock = (!body.is_end_stream())
             .then(|| Box::new(Clock { pace, gate: Arc::clone(gate), keeping: Rc::clone(&keeping), count: Count::default(), timer: None }));
@@ -80,6 +85,14 @@ impl Keeping {
     /// Whether the body has fallen short.
     pub fn is_broken(&self) -> bool {
         self.broken.get().is_some()
+    }
+
+    /// Breaks the body off, because its answer was.
+    pub fn cut(&self) {
+        self.cut.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// From here on both sides talk at their own pace.
@@ -95,7 +108,13 @@ impl Body for Paced {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let Self { body, clock } = &mut *self;
         let polled = Pin::new(body).poll_frame(context);
-        let Some(clock) = clock else { return polled.map_err(Into::into) };
+        let Some(clock) = clock else { return polled };
+        if clock.keeping.cut.get() {
+            return Poll::Ready(Some(Err("the answer was ended".into())));
+        }
+        if polled.is_pending() {
+            clock.keeping.waker.replace(Some(context.waker().clone()));
+        }
         let short = match &polled {
             Poll::Ready(Some(Ok(frame))) => clock.count.came(frame.data_ref().map_or(0, Bytes::len), clock.pace),
             Poll::Ready(Some(Err(_)) | None) => None,

@@ -18,6 +18,7 @@ use super::{Connection, Proxy, short};
 use crate::gate::Gate;
 use crate::transport::arrival::{Arrival, Protocol, receive};
 use crate::transport::bounds;
+use crate::transport::drain::{Asked, Noting, may_end, too_late};
 use crate::transport::framing::frames::Frames;
 use crate::transport::framing::{Checked, Limits, Refusal};
 use crate::transport::linger::linger;
@@ -27,7 +28,11 @@ use crate::transport::worker::Shared;
 
 pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shared, tasks): (Shared, TaskTracker)) {
     let Some(_seat) = shared.seats.take() else { return shared.gate.telemetry.metrics.refused("connections") };
-    let arrived = match receive(stream, peer, &shared).await {
+    let arrived = tokio::select! {
+        arrived = receive(stream, peer, &shared) => arrived,
+        () = too_late(&shared.drain, true) => return,
+    };
+    let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => return tracing::debug!("a connection came to nothing: {error}"),
     };
@@ -39,7 +44,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
 
 async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
     let bounds = &shared.settings.bounds;
-    let connection = Rc::new(Connection::new(proxy, arrived.about.clone()));
+    let connection = Rc::new(Connection::new(proxy, arrived.about.clone(), arrived.protocol));
     let Some(arrived) = short::run(&connection, arrived, &shared.drain).await else { return };
     let (refusal, pulse, limits) = (Refusal::default(), Pulse::new(false), Limits::from(bounds));
     let io = Checked::new(arrived.stream, Rc::clone(&refusal)).within(limits, Rc::clone(&pulse)).holding_upgrades().with(arrived.ahead);
@@ -54,8 +59,9 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
     if bounds.headers > bounds::HEADERS {
         builder.max_headers(bounds.headers);
     }
+    let (service, asked) = Noting::new(service);
     let mut http = builder.serve_connection(TokioIo::new(io), service);
-    let ended = watched(&mut http, http1::Connection::graceful_shutdown, &pulse, shared).await;
+    let ended = watched(&mut http, http1::Connection::graceful_shutdown, (&pulse, &asked), shared).await;
     let client = http.into_parts().io.into_inner();
     match ended {
         Ended::Cut => {}
@@ -69,7 +75,7 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
 async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, TaskTracker)) {
     let bounds = &shared.settings.bounds;
     let pulse = Pulse::new(true);
-    let connection = Rc::new(Connection::new(proxy, arrived.about));
+    let connection = Rc::new(Connection::new(proxy, arrived.about, arrived.protocol));
     let opening = Rc::clone(&pulse);
     let service = service_fn(move |request| {
         let (connection, open) = (Rc::clone(&connection), opening.open());
@@ -82,20 +88,22 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(bounds.streams)
         // Twice, so that what is too large by less is answered in the gate's own words.
         .max_header_list_size(u32::try_from(bounds.head.saturating_mul(2)).unwrap_or(u32::MAX))
         // All of them may be given up in one moment; those that go on like that meet `control_frames`.
         .max_pending_accept_reset_streams(usize::try_from(bounds.streams).unwrap_or(usize::MAX))
         .max_local_error_reset_streams(bounds::LOCAL_RESETS)
-        .initial_stream_window_size(bounds::STREAM_WINDOW)
-        .initial_connection_window_size(bounds::CONNECTION_WINDOW)
+        .initial_stream_window_size(bounds::UPLOAD_WINDOW)
+        .initial_connection_window_size(bounds::UPLOADS_WINDOW)
         .max_frame_size(bounds::FRAME)
         .max_send_buf_size(bounds::SEND_BUFFER)
         .keep_alive_interval(bounds::PING_INTERVAL)
         .keep_alive_timeout(bounds::PING_TIMEOUT);
+    let (service, asked) = Noting::new(service);
     let mut http = builder.serve_connection(TokioIo::new(io), service);
-    if let Ended::Http(Err(error)) = watched(&mut http, http2::Connection::graceful_shutdown, &pulse, shared).await {
+    if let Ended::Http(Err(error)) = watched(&mut http, http2::Connection::graceful_shutdown, (&pulse, &asked), shared).await {
         tracing::debug!("an HTTP/2 connection broke off: {error}");
     }
 }
@@ -107,7 +115,7 @@ enum Ended {
 }
 
 /// Runs a connection to its end, to the end of what is in flight once the drain begins, or to a bound.
-async fn watched<C>(connection: &mut C, finish: impl Fn(Pin<&mut C>), pulse: &Pulse, shared: &Shared) -> Ended
+async fn watched<C>(connection: &mut C, finish: impl Fn(Pin<&mut C>), (pulse, asked): (&Pulse, &Asked), shared: &Shared) -> Ended
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
@@ -116,7 +124,7 @@ where
         let overrun = tokio::select! {
             biased;
             ended = &mut *connection => return Ended::Http(ended),
-            () = shared.drain.cancelled(), if !drains => {
+            () = may_end(&shared.drain, asked), if !drains => {
                 drains = true;
                 finish(Pin::new(connection));
                 continue;

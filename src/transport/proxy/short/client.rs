@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use crate::config::settings::Bounds;
+use crate::transport::drain::too_late;
 use crate::transport::framing::{Heads, Limits};
 use crate::transport::listener::Stream;
 
@@ -39,7 +40,7 @@ impl Client {
     }
 
     /// The length of the next head. `None` where the long way has to look at it; `Err` where no more will come.
-    pub async fn head(&mut self, idle: Duration, drain: &CancellationToken) -> io::Result<Option<usize>> {
+    pub async fn head(&mut self, idle: Duration, (drain, fresh): (&CancellationToken, bool)) -> io::Result<Option<usize>> {
         let mut begun = None;
         loop {
             let is_first = self.inbox.is_empty();
@@ -58,7 +59,7 @@ impl Client {
                 tokio::select! {
                     biased;
                     read = stream.read_buf(inbox) => read,
-                    () = drain.cancelled() => Ok(0),
+                    () = too_late(drain, fresh) => Ok(0),
                 }
             });
             match read.await.transpose()? {
@@ -103,5 +104,13 @@ impl Client {
         }
         let Self { stream, clock, .. } = self;
         clock.within(self.send_idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
+    }
+
+    /// Says that nothing was cut off (RFC 8446 §6.1); TCP does by itself.
+    pub async fn end(&mut self) {
+        let Self { stream, clock, .. } = self;
+        if matches!(stream, Stream::Tls(_)) {
+            let _ = clock.within(AT_ONCE, stream.shutdown()).await;
+        }
     }
 }
