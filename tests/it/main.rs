@@ -20,6 +20,7 @@ mod fail_closed;
 mod framing;
 mod http2;
 mod import;
+mod malformed;
 mod reload;
 mod secrets;
 mod tls;
