@@ -198,7 +198,7 @@ pub fn clean_trailers(trailers: &mut HeaderMap, snapshot: Option<&Snapshot>) {
     ];
     let is_head_only = |name: &str, value: &[u8]| {
         HEAD_ONLY.contains(&name)
-            || headers::ends_at_hop(name)
+            || headers::ends_at_hop(name.as_bytes())
             || name.starts_with("x-forwarded-")
             || snapshot.is_none_or(|snapshot| snapshot.identity.owns(name, value, None))
     };
