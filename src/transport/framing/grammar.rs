@@ -29,7 +29,7 @@ impl Head {
             let start = lines.at;
             match lines.next() {
                 Err(()) => return Err(Reason::Framing),
-                Ok(None) if bytes.len() > limits.head => return Err(self.too_long()),
+                Ok(None) if bytes.len() > limits.head => return Err(self.too_long(limits)),
                 Ok(None) => {
                     (self.at, self.seen) = (lines.at, lines.seen);
                     return Ok(None);
@@ -43,7 +43,7 @@ impl Head {
             }
         }
         if lines.at > limits.head {
-            return Err(self.too_long());
+            return Err(self.too_long(limits));
         }
         if self.fields.count > limits.headers {
             return Err(Reason::TooManyHeaders);
@@ -57,8 +57,9 @@ impl Head {
     }
 
     /// Which part of it is too long.
-    fn too_long(&self) -> Reason {
-        if self.first.is_none() { Reason::TargetTooLong } else { Reason::HeadersTooLarge }
+    fn too_long(&self, limits: Limits) -> Reason {
+        let is_first = self.first.as_ref().is_none_or(|first| first.len() > limits.target);
+        if is_first { Reason::TargetTooLong } else { Reason::HeadersTooLarge }
     }
 }
 
