@@ -23,4 +23,5 @@ mod secrets;
 mod tls;
 mod token_commands;
 mod trial;
+mod upstream_side;
 mod websocket;
