@@ -70,7 +70,7 @@ fn doubtful() -> Vec<String> {
         "SSH-2.0-OpenSSH\r\n\r\n".to_owned(),
         "\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\u{1}\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(600 * 1024)),
-        format!("{}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20_000)),
+        format!("{}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000)),
     ];
     heads.chain(others).collect()
 }

@@ -20,7 +20,7 @@ use crate::harness::{Gate, ask, complete, until, write_secret};
 
 const POST: &str = "POST /a?b HTTP/1.1\r\nhost: app.test\r\ncontent-length: 5\r\n\r\nhello";
 
-fn server(issued: &Issued, protocols: &[&str]) -> Arc<ServerConfig> {
+pub fn server(issued: &Issued, protocols: &[&str]) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
@@ -31,7 +31,7 @@ fn server(issued: &Issued, protocols: &[&str]) -> Arc<ServerConfig> {
 }
 
 /// A gate that believes an authority, before `https://localhost`.
-async fn believing(authority: &Authority, port: u16) -> Gate {
+pub async fn believing(authority: &Authority, port: u16) -> Gate {
     let folder = tempfile::tempdir().unwrap();
     write_secret(&folder.path().join("tokens.json"), TOKENS);
     std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();

@@ -46,7 +46,8 @@ impl One {
     /// `Ok` is an answer of any kind.
     pub async fn send(&mut self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
         frame(&mut request);
-        self.allowance.set(bounds::RESPONSE_HEAD);
+        // What hyper takes for one head at most, and what it may have read with it.
+        self.allowance.set(2 * bounds::RESPONSE_HEAD);
         let answer = self.sender.try_send_request(request).await;
         self.allowance.free();
         answer
