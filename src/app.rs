@@ -21,11 +21,13 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
 use crate::transport::admin::{self, Admin};
+use crate::transport::descriptors;
 use crate::transport::destination;
 use crate::transport::egress::Target;
 use crate::transport::egress::token::Token;
 use crate::transport::ext_authz::Health;
 use crate::transport::listener::Listener;
+use crate::transport::seats::Seats;
 use crate::transport::worker::{Shared, Way, Workers};
 
 /// A running gate.
@@ -35,6 +37,10 @@ pub struct Running {
     pub gate: Arc<Gate>,
     pub reloader: Reloader,
     health: Health,
+    /// How long it serves on once it is to go.
+    pub lame_duck: Duration,
+    leaving: CancellationToken,
+    closing: CancellationToken,
     drain: CancellationToken,
     workers: Workers,
     operator: tokio::task::JoinHandle<()>,
@@ -68,14 +74,17 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     destination::may_mark(&settings).map_err(|message| vec![message])?;
     let doors = bind(&settings)?;
     let health = Health::default();
-    let drain = CancellationToken::new();
+    let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
         health: health.clone(),
         egress: targets(&settings).map_err(|message| vec![message])?,
+        seats: Seats::new(settings.bounds.connections),
+        leaving: leaving.clone(),
         drain: drain.clone(),
     };
+    descriptors::raise(settings.bounds.connections);
     let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
     let workers = Workers::start(&shared).map_err(broken)?;
     let (watch, files, development) = (Watch::default(), loaded.files.clone(), loaded.development);
@@ -94,27 +103,35 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
             Door::ExtAuthz => addresses.ext_authz = address,
             Door::ForwardAuth => addresses.forward_auth = address,
         }
-        workers.accept(door, listener, drain.clone()).map_err(broken)?;
+        workers.accept(door, listener, closing.clone()).map_err(broken)?;
     }
     for (index, listener) in doors.egress.into_iter().enumerate() {
         addresses.egress.extend(listener.address());
-        workers.accept(Way::Egress(index), listener, drain.clone()).map_err(broken)?;
+        workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
     let operator = operate(doors.admin, operator).map_err(broken)?;
-    tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), drain.clone()));
+    tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
     }
-    Ok(Running { addresses, gate, reloader, health, drain, workers, operator })
+    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, workers, operator })
 }
 
 impl Running {
-    /// Stops accepting, lets what is in flight end within the configured time, and writes out what is left to tell.
-    pub async fn stop(self) {
+    /// Says everywhere that this process is about to go, and serves on.
+    pub async fn retire(&self) {
         self.gate.live.drain();
         self.health.set(false).await;
+        self.leaving.cancel();
+    }
+
+    /// Stops accepting, lets what is in flight end within the configured time, and writes out what is left to tell.
+    pub async fn stop(self) {
+        self.retire().await;
+        self.closing.cancel();
+        self.workers.closed().await;
         self.drain.cancel();
         let workers = self.workers;
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;
@@ -172,7 +189,7 @@ fn bind(settings: &Settings) -> Result<Doors, Vec<String>> {
     let mut faults = Vec::new();
     let mut bound = |name: &str, address: &Option<Address>| {
         let address = address.as_ref()?;
-        match Listener::bind(address) {
+        match Listener::bind(address, settings.reuse_port) {
             Ok(listener) => Some(listener),
             Err(error) => {
                 faults.push(format!("`{name}` cannot listen on {address}: {error}; free it or set another address"));
@@ -201,23 +218,27 @@ fn operate(listener: Option<Listener>, operator: Admin) -> std::io::Result<tokio
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() })
         }
-        Some(Listener::Unix(listener, _)) => {
+        Some(Listener::Unix(listener, mut name)) => {
+            name.claim()?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() })
+            tokio::spawn(async move {
+                let _name = name;
+                axum::serve(listener, router).await.unwrap_or_default();
+            })
         }
     })
 }
 
 /// The key sets of the first snapshot come in their own time; until then nobody should send tokens that they check.
-async fn serve_when_ready(gate: Arc<Gate>, health: Health, drain: CancellationToken) {
+async fn serve_when_ready(gate: Arc<Gate>, health: Health, leaving: CancellationToken) {
     let sets: Vec<_> = gate.live.current().as_deref().map(|snapshot| snapshot.outside.changes()).unwrap_or_default();
     for mut set in sets {
         tokio::select! {
-            () = drain.cancelled() => return,
+            () = leaving.cancelled() => return,
             _ = set.wait_for(|loaded| *loaded) => {}
         }
     }
-    if !drain.is_cancelled() {
+    if !leaving.is_cancelled() {
         health.set(true).await;
     }
 }

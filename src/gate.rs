@@ -1,14 +1,15 @@
 //! The one use case: a request as a door read it, into a decision that is counted, written down and traced.
 //! Holds no lock and waits for nothing.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Decision, Outcome, Reason};
+use crate::principal::{Caller, Cause};
 use crate::request::{Body, Headers, RawRequest, Values};
 use crate::telemetry::trace::Context;
-use crate::telemetry::{DecisionId, Record, Telemetry};
+use crate::telemetry::{DecisionId, Ended, Record, Telemetry};
 use std::sync::Arc;
 
 /// A way in.
@@ -51,6 +52,22 @@ pub struct Verdict<'s> {
     pub trace: Option<Context>,
 }
 
+/// How a request stands that was let through a while ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It would be let through now; to be asked again after this time.
+    Holds(Duration),
+    /// It would not, and why.
+    Lost(Ended),
+    /// Somebody who has to be asked does not answer.
+    Unsettled,
+}
+
+/// At most this long without asking again: a clock may have jumped, a key set may have changed.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Where an issuer's answer counts for a while, it is the issuer's memory that knows for how long.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
 impl Gate {
     /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
     /// about a credential that was not seen before, and no longer than that source allows.
@@ -69,6 +86,27 @@ impl Gate {
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
         verdict
+    }
+
+    /// Whether a request that was let through would be now: no decision to count or to write down.
+    pub async fn stands<H: Headers>(&self, snapshot: &Snapshot, raw: &RawRequest<'_, H>, body: Body<'_>) -> Standing {
+        let (decision, asked) = settle(&snapshot.policy, snapshot, raw, (body, "")).await;
+        let denial = match &decision.outcome {
+            Outcome::Allow(_) if asked => return Standing::Holds(REMEMBERED),
+            Outcome::Allow(_) => {
+                let until = decision.caller.as_ref().and_then(Caller::until);
+                return Standing::Holds(until.map_or(LONGEST, |until| until_second(until).min(LONGEST)));
+            }
+            Outcome::Deny(denial) => denial,
+            Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_) => return Standing::Lost(Ended::Scope),
+        };
+        let expired = matches!(decision.refused, Some((Cause::Expired, _)));
+        match (denial.reason, denial.reason.status()) {
+            (_, 503) => Standing::Unsettled,
+            (_, 401) if expired => Standing::Lost(Ended::Expired),
+            (_, 401) | (Reason::AmbiguousCredential, _) => Standing::Lost(Ended::Revoked),
+            (_, _) => Standing::Lost(Ended::Scope),
+        }
     }
 
     /// A refusal of a door that has no request to decide on.
@@ -102,16 +140,32 @@ pub async fn decide<'s, H: Headers>(
     raw: &RawRequest<'_, H>,
     (body, extra_scopes): (Body<'_>, &str),
 ) -> Decision<'s> {
+    settle(policy, snapshot, raw, (body, extra_scopes)).await.0
+}
+
+/// The decision, and whether anybody was asked.
+async fn settle<'s, H: Headers>(
+    policy: &'s Policy,
+    snapshot: &'s Snapshot,
+    raw: &RawRequest<'_, H>,
+    (body, extra_scopes): (Body<'_>, &str),
+) -> (Decision<'s>, bool) {
     let mut settled = Vec::new();
     loop {
         let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
         let decision = policy.decide(&snapshot.sources, raw, question);
-        let Outcome::Wait(wait) = &decision.outcome else { return decision };
+        let Outcome::Wait(wait) = &decision.outcome else { return (decision, !settled.is_empty()) };
         if settled.iter().any(|(at, _)| *at == wait.at) {
-            return Decision::refuse(Reason::Unavailable);
+            return (Decision::refuse(Reason::Unavailable), true);
         }
         settled.push((wait.at, snapshot.outside.settle(wait).await));
     }
+}
+
+/// How long it is until that second of the clock begins.
+fn until_second(second: i64) -> Duration {
+    let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(u64::try_from(second).unwrap_or_default()).saturating_sub(age).max(Duration::from_millis(10))
 }
 
 /// Seconds since 1970; a clock before that is 1970, when nothing is valid yet.

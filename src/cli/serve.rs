@@ -17,11 +17,20 @@ pub fn run(config: &Config) -> Result<bool, String> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
         let running = app::start(input, std::io::stdout()).await.map_err(|faults| faults.join("\n"))?;
         tracing::info!(addresses = ?running.addresses, "serving");
-        loop {
+        let is_asked = loop {
             tokio::select! {
                 _ = hangup.recv() => running.reloader.ask(Trigger::Signal),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break true,
+                _ = interrupt.recv() => break false,
+            }
+        };
+        if is_asked && !running.lame_duck.is_zero() {
+            running.retire().await;
+            tracing::info!("leaving");
+            tokio::select! {
+                () = tokio::time::sleep(running.lame_duck) => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
         }
         tracing::info!("draining");

@@ -186,6 +186,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
             access: Access::Deny,
             allow_paths: Oddities::default(),
             query_credentials: false,
+            websocket: true,
             preflight: Preflights::default(),
         },
         Some(node) => compiler.rule("default", node, faults),
@@ -222,6 +223,7 @@ impl Compiler<'_> {
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
         let query_credentials = node.get("query_credentials").is_some_and(Node::is_true);
+        let websocket = node.get("websocket").is_none_or(Node::is_true);
         let preflight = match node.get("preflight").and_then(Node::text) {
             Some("pass") => Preflights::Pass,
             Some("require") => Preflights::Require,
@@ -230,7 +232,7 @@ impl Compiler<'_> {
         if let (Some(said), false) = (node.get("preflight"), self.cors) {
             faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
         }
-        Rule { name: name.into(), access, allow_paths, preflight, query_credentials }
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {

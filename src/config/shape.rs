@@ -47,7 +47,11 @@ pub static FILE: Shape = Shape::Object(&[
         "the service behind the proxy door, a URL or these keys; without it that door is off",
     ),
     key("listen", Shape::Object(LISTEN), "addresses of the doors, `host:port` or `unix:/path`; `off` closes one"),
-    key("trusted_proxies", Shape::Texts, "networks whose X-Forwarded-* and forward-auth headers are believed; default `[127.0.0.0/8, \"::1/128\"]`"),
+    key(
+        "trusted_proxies",
+        Shape::Texts,
+        "networks whose X-Forwarded-*, PROXY and forward-auth headers are believed; default `[127.0.0.0/8, \"::1/128\"]`",
+    ),
     key("credentials", Shape::Map(&Shape::Object(CREDENTIAL), "a name of your choice"), "where scopes come from; the order is the order of trial"),
     key(
         "roles",
@@ -278,9 +282,9 @@ const ROUTE: &[Key] = &[
         "what becomes of CORS preflights: answered here, passed to the upstream, or like any request; default `answer`; needs `cors`",
     ),
     key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
+    key("websocket", Shape::Bool, "`false`: a WebSocket is refused; an open one is closed when its credential ends; default `true`"),
     later("mfa"),
     later("rate_limit"),
-    later("websocket"),
     later("mode"),
 ];
 

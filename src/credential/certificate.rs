@@ -93,6 +93,7 @@ mod tests {
         assert_eq!(found.uris, ["spiffe://cluster.local/ns/a/sa/client".into(), "https://client.example.com/".into()] as [Box<str>; 2]);
         assert_eq!(found.names, ["client.example.com".into(), "*.example.com".into()] as [Box<str>; 2]);
         assert_eq!(&*found.subject, "CN=client,O=Example\\, Inc.,C=DE");
+        assert_eq!((found.not_before, found.not_after), (1_795_310_402, 4_948_910_402));
     }
 
     #[test]

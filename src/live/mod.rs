@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use serde::Serialize;
+use tokio::sync::watch::{Receiver, Sender};
 
 use crate::config::Loaded;
 use crate::config::tls::Tls;
@@ -35,6 +36,7 @@ pub struct Snapshot {
 pub struct Live {
     current: ArcSwapOption<Snapshot>,
     status: Mutex<Status>,
+    generation: Sender<u64>,
 }
 
 /// What `/readyz` reports.
@@ -62,6 +64,11 @@ impl Live {
         self.current.load()
     }
 
+    /// The generation in use, for who must know when it changes.
+    pub fn generations(&self) -> Receiver<u64> {
+        self.generation.subscribe()
+    }
+
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
         let Loaded { policy, sources, identity, outside, tls, .. } = loaded;
@@ -79,6 +86,7 @@ impl Live {
             complete: status.complete,
         };
         self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside, tls })));
+        self.generation.send_replace(generation);
         generation
     }
 

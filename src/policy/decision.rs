@@ -131,6 +131,8 @@ reasons! {
     WrongTenant "wrong_tenant" 403 "forbidden" "No rule allows this request";
     /// A page of another site opens a WebSocket (RFC 6455 §10.2).
     WrongOrigin "wrong_origin" 403 "forbidden" "Origin is not allowed";
+    /// A route that says `websocket: false`.
+    WebSocketDenied "websocket_denied" 403 "forbidden" "No rule allows this request";
     /// Good for other services than this one (Backstage's `accessRestrictions`).
     Restricted "restricted" 403 "forbidden" "No rule allows this request";
     /// A JSON-RPC tool that the route does not list.
@@ -159,6 +161,10 @@ reasons! {
     HeadersTooLarge "headers_too_large" 431 "invalid_request" "Request headers are too large";
     /// `upstream: original_destination`, and no rule of the system redirected the connection.
     NoDestination "no_destination" 421 "invalid_request" "Connection was not redirected here";
+    TooManyHeaders "too_many_headers" 431 "invalid_request" "Too many request headers";
+    TargetTooLong "target_too_long" 414 "invalid_request" "Request target is too long";
+    /// A head or a body that did not come in its time.
+    RequestTimeout "request_timeout" 408 "invalid_request" "Request was not sent in time";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
     /// The key set or the issuer of a credential is out of reach.

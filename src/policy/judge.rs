@@ -69,8 +69,9 @@ impl Policy {
         if view.link.websocket && self.cors.as_ref().is_some_and(|cors| cors.refuses_socket(view)) {
             return deny(Reason::WrongOrigin, None);
         }
+        let shut = view.link.websocket && !rule.websocket;
         if matches!(rule.access, Access::Public) && question.extra_scopes.is_empty() {
-            return decided(Outcome::Allow(Allowed(())), None);
+            return if shut { deny(Reason::WebSocketDenied, None) } else { decided(Outcome::Allow(Allowed(())), None) };
         }
         let caller = match prove(rule.query_credentials || view.link.websocket) {
             Proof::Caller(caller) => caller,
@@ -88,6 +89,9 @@ impl Policy {
             Access::Needs(needs) => needs,
             Access::Public => &nothing,
         };
+        if shut {
+            return deny(Reason::WebSocketDenied, Some(caller));
+        }
         if let Err(denial) = self.check(needs, &caller, view.headers, question.extra_scopes) {
             return decided(Outcome::Deny(denial), Some(caller));
         }

@@ -21,6 +21,8 @@ pub struct Rule {
     pub preflight: Preflights,
     /// Whether a query parameter may be a credential on any request, and not on the opening of a WebSocket alone.
     pub query_credentials: bool,
+    /// Whether a WebSocket may be opened.
+    pub websocket: bool,
 }
 
 #[derive(Debug)]

@@ -49,6 +49,8 @@ pub struct Listed<'s> {
     pub tenant: Option<&'s str>,
     /// Known, and not for the service behind this gate.
     pub restricted: bool,
+    /// Seconds since 1970; from then on the credential is refused.
+    pub until: Option<i64>,
 }
 
 /// What a token proved, until when, and under which keys.
@@ -107,6 +109,14 @@ impl Caller<'_> {
     /// What a cache has to be told of the answer.
     pub fn caching(&self) -> Caching<'_> {
         self.place.map_or(Caching::Known, Place::caching)
+    }
+
+    /// The second from which the credential counts no more, where that is known.
+    pub fn until(&self) -> Option<i64> {
+        match &self.who {
+            Who::Listed(listed) => listed.until,
+            Who::Proved(proved) => Some(proved.until),
+        }
     }
 
     /// Whether the credential is good, and for other services than this one.

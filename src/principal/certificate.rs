@@ -64,7 +64,7 @@ impl Identities {
 impl Identity {
     pub fn listed<'s>(&'s self, roles: &'s Roles) -> Option<Listed<'s>> {
         let roles = roles.set(self.roles)?;
-        Some(Listed { id: &self.id, scopes: &self.scopes, roles, tenant: self.tenant.as_deref(), restricted: false })
+        Some(Listed { id: &self.id, scopes: &self.scopes, roles, tenant: self.tenant.as_deref(), restricted: false, until: None })
     }
 }
 
@@ -139,6 +139,17 @@ fn escaped(bytes: &mut Peekable<Bytes<'_>>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_counts_to_its_last_second_where_the_gate_itself_took_it() {
+        let text = include_bytes!("../../tests/vectors/client.pem");
+        let own = Certificate::parse(text).unwrap();
+        assert_eq!(read(Shown::Own(&own), own.not_after).as_deref(), Ok(&own));
+        assert_eq!(read(Shown::Own(&own), own.not_after + 1), Err(Cause::Expired));
+        // Of a proxy's handshake the proxy knows.
+        assert_eq!(read(Shown::Text(text), own.not_after + 1).as_deref(), Ok(&own));
+        assert_eq!(read(Shown::Text(b"x"), own.not_after), Err(Cause::Malformed));
+    }
 
     #[test]
     fn a_principal_of_one_kind_is_not_taken_for_another() {

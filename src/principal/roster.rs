@@ -52,6 +52,9 @@ struct Slot {
     window: u32,
 }
 
+/// An owner, and the second from which the secret counts no more.
+type Found<'r> = (&'r Entry, Option<i64>);
+
 /// Every entry of a source.
 #[derive(Debug)]
 pub struct Roster {
@@ -132,21 +135,21 @@ impl Roster {
     }
 
     /// `tag` is that of `token` under the roster's key.
-    pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<&Entry, (Cause, Option<&Entry>)> {
+    pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<Found<'_>, (Cause, Option<&Entry>)> {
         let slot = self
             .slot(tag)
             .or_else(|| if self.hashed { self.slot(self.key.of_sha256(&sha256(token))) } else { None })
             .ok_or((Cause::Unknown, None))?;
         let entry = self.entries.get(slot.entry as usize).ok_or((Cause::Unknown, None))?;
         if slot.window == 0 {
-            return Ok(entry);
+            return Ok((entry, None));
         }
         match self.windows.get(slot.window as usize - 1) {
             None => Err((Cause::Unknown, None)),
             Some(window) if window.disabled => Err((Cause::Disabled, Some(entry))),
             Some(window) if window.not_before.is_some_and(|start| now < start) => Err((Cause::NotYetValid, Some(entry))),
             Some(window) if window.expires_at.is_some_and(|end| now >= end) => Err((Cause::Expired, Some(entry))),
-            Some(_) => Ok(entry),
+            Some(window) => Ok((entry, window.expires_at)),
         }
     }
 
@@ -205,7 +208,7 @@ mod tests {
     }
 
     fn found<'r>(roster: &'r Roster, token: &str, now: i64) -> Result<&'r Entry, (Cause, Option<&'r Entry>)> {
-        roster.find(token, roster.key.of_token(token), now)
+        roster.find(token, roster.key.of_token(token), now).map(|(entry, _)| entry)
     }
 
     #[test]

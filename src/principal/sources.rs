@@ -164,7 +164,10 @@ impl Sources {
         let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, place: None, who });
         match means {
             Means::Listed(roster) => match roster.find(trial.token, trial.tag, asked.now) {
-                Ok(entry) => self.listed(roster, entry).map_or(Said::No(Cause::Unknown, None), |listed| caller(Who::Listed(listed))),
+                Ok((entry, until)) => {
+                    let listed = self.listed(roster, entry);
+                    listed.map_or(Said::No(Cause::Unknown, None), |listed| caller(Who::Listed(Listed { until, ..listed })))
+                }
                 Err((cause, entry)) => Said::No(cause, entry.map(|entry| Cow::Borrowed(&*entry.id))),
             },
             // Who comes with a certificate shows no token.
@@ -264,11 +267,17 @@ impl Sources {
             Ok(certificate) => certificate,
             Err(cause) => return Proof::Refused { cause, id: None },
         };
+        let until = certificate.as_ref().map(|certificate| certificate.not_after.saturating_add(1));
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
             for means in &source.means {
                 let Means::Certificate(identities) = means else { continue };
                 if let Some(listed) = identities.find(link.principal, certificate.as_deref(), &self.roles) {
-                    return Proof::Caller(Caller { source: id, credential: &source.name, place: Some(place), who: Who::Listed(listed) });
+                    return Proof::Caller(Caller {
+                        source: id,
+                        credential: &source.name,
+                        place: Some(place),
+                        who: Who::Listed(Listed { until, ..listed }),
+                    });
                 }
             }
         }
@@ -277,7 +286,7 @@ impl Sources {
 
     fn listed<'s>(&'s self, roster: &'s Roster, entry: &'s roster::Entry) -> Option<Listed<'s>> {
         let (scopes, roles) = (roster.scopes(entry)?, self.roles.set(entry.roles)?);
-        Some(Listed { id: &entry.id, scopes, roles, tenant: roster.tenant(entry), restricted: entry.restricted })
+        Some(Listed { id: &entry.id, scopes, roles, tenant: roster.tenant(entry), restricted: entry.restricted, until: None })
     }
 
     /// The caller that a credential id stands for, where an operator asks on its behalf.
@@ -301,6 +310,16 @@ impl Sources {
             None => readers.iter().all(|id| forwards(*id)),
         };
         self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place)
+    }
+
+    /// The headers that some source reads.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().filter_map(|(place, _)| match place {
+            Place::Bearer => Some("authorization"),
+            Place::Header(name) => Some(&**name),
+            Place::Cookie(_) => Some("cookie"),
+            Place::Query(_) | Place::Certificate => None,
+        })
     }
 
     /// Whether some source reads a cookie.

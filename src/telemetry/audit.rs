@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::Record;
 use super::trace::Context;
+use super::{DecisionId, Ended, Record};
+use crate::gate::Door;
 use crate::principal::Caller;
 
 /// Bytes that one thread may have waiting; a second's lines at fifty thousand decisions.
@@ -68,13 +69,22 @@ impl Audit {
     }
 
     pub fn write(&self, record: &Record<'_>, trace: Option<Context>) {
+        self.append(|out| line(out, record, trace));
+    }
+
+    /// A stream that was let in by the decision of this id, and ended by the gate.
+    pub fn ended(&self, door: Door, id: DecisionId, why: Ended) {
+        self.append(|out| end(out, (door, id, why)));
+    }
+
+    fn append(&self, line: impl FnOnce(&mut Vec<u8>)) {
         self.with_lane(|lane| {
             let mut buffer = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
             if buffer.len() > LANE {
                 self.dropped.inc();
                 return;
             }
-            line(&mut buffer, record, trace);
+            line(&mut buffer);
         });
         if self.sleeping.swap(false, Ordering::SeqCst) {
             let _ = self.wake.try_send(Command::Write);
@@ -157,6 +167,14 @@ fn line(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>) {
     let nanos = elapsed.as_nanos();
     // Writing to a vector does not fail.
     let _ = writeln!(out, ",\"generation\":{generation},\"micros\":{}.{:03}}}", nanos / 1000, nanos % 1000);
+}
+
+fn end(out: &mut Vec<u8>, (door, id, why): (Door, DecisionId, Ended)) {
+    out.extend_from_slice(b"{\"time\":\"");
+    now(out);
+    let (door, why) = (door.as_str(), why.as_str());
+    // Writing to a vector does not fail.
+    let _ = writeln!(out, "\",\"kind\":\"stream_ended\",\"id\":\"{id}\",\"door\":\"{door}\",\"cause\":\"{why}\"}}");
 }
 
 /// A text as JSON has it (RFC 8259 §7).

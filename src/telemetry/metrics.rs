@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Record;
+use super::{Ended, Record};
 use crate::gate::Door;
 use crate::policy::Reason;
 
@@ -26,6 +26,11 @@ struct DecisionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BoundLabels {
     bound: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +64,7 @@ pub struct Metrics {
     pub reload_failures: Counter,
     pub audit_dropped: Counter,
     refused: Family<BoundLabels, Counter>,
+    ended: Family<CauseLabels, Counter>,
     key_sets: Family<CredentialLabels, Gauge>,
     pub upstream: std::sync::Arc<Timings>,
 }
@@ -69,7 +75,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("scopegate"),
             decisions: Family::default(),
-            slots: Default::default(),
+            slots: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
             seconds: std::array::from_fn(|_| timings(&DECISION)),
             generation: Gauge::default(),
             tokens: Gauge::default(),
@@ -77,6 +83,7 @@ impl Default for Metrics {
             reload_failures: Counter::default(),
             audit_dropped: Counter::default(),
             refused: Family::default(),
+            ended: Family::default(),
             key_sets: Family::default(),
             upstream: timings(&UPSTREAM),
         };
@@ -95,6 +102,7 @@ impl Metrics {
         registry.register("reload_failures", "Reloads that were refused; the old set stayed", self.reload_failures.clone());
         registry.register("audit_dropped", "Audit lines dropped because they could not be written in time", self.audit_dropped.clone());
         registry.register("refused_connections", "Connections and requests refused at a bound", self.refused.clone());
+        registry.register("streams_ended", "Open streams that the gate ended, by cause", self.ended.clone());
         registry.register_with_unit(
             "keyset_age",
             "Age of the key set of a source; no line where none is loaded",
@@ -133,6 +141,10 @@ impl Metrics {
     /// `bound` names what was exceeded.
     pub fn refused(&self, bound: &'static str) {
         self.refused.get_or_create(&BoundLabels { bound }).inc();
+    }
+
+    pub fn ended(&self, why: Ended) {
+        self.ended.get_or_create(&CauseLabels { cause: why.as_str() }).inc();
     }
 
     /// `None` where no set is loaded.

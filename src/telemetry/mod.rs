@@ -23,6 +23,41 @@ pub struct Telemetry {
     pub tracer: Option<Tracer>,
 }
 
+/// Why a stream was ended by the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The credential's time is over.
+    Expired,
+    /// The credential counts no more, or cannot be checked.
+    Revoked,
+    /// It does not suffice any more for what was asked.
+    Scope,
+    /// The process stops.
+    Shutdown,
+    /// Nothing came either way for too long.
+    Idle,
+    /// The upstream went away in the middle.
+    Upstream,
+    /// The client's frames are none.
+    Protocol,
+}
+
+impl Ended {
+    pub const ALL: [Self; 7] = [Self::Expired, Self::Revoked, Self::Scope, Self::Shutdown, Self::Idle, Self::Upstream, Self::Protocol];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Scope => "scope",
+            Self::Shutdown => "shutdown",
+            Self::Idle => "idle",
+            Self::Upstream => "upstream",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 /// All that is told of one decision.
 #[derive(Debug)]
 pub struct Record<'a> {
@@ -55,6 +90,16 @@ impl Telemetry {
             audit.write(record, trace.or(parent));
         }
         trace
+    }
+}
+
+impl Telemetry {
+    /// Tells of the end that the gate made of a stream, which `id` had let in.
+    pub fn ended(&self, door: Door, id: DecisionId, why: Ended) {
+        self.metrics.ended(why);
+        if let Some(audit) = &self.audit {
+            audit.ended(door, id, why);
+        }
     }
 }
 

@@ -166,6 +166,7 @@ fn operator_policy() -> Policy {
         access: Access::Needs(Needs::default()),
         allow_paths: Oddities::default(),
         query_credentials: false,
+        websocket: true,
         preflight: Default::default(),
     };
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None }

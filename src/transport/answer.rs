@@ -5,8 +5,8 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     VARY, WWW_AUTHENTICATE,
 };
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::{Response, StatusCode, Version};
+use http_body_util::{BodyExt, Either, Full};
 
 use crate::credential::Caching;
 use crate::policy::Denial;
@@ -94,6 +94,62 @@ pub fn preflight(preflight: &Preflight, shared: &Share<'_>, id: DecisionId) -> R
     response
 }
 
+/// Whether a message is of gRPC, in whatever encoding; gRPC-Web is plain HTTP.
+pub fn is_grpc_type(headers: &HeaderMap) -> bool {
+    let media = headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    media.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+/// Whether a caller reads its answers as gRPC does.
+pub fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
+    version == Version::HTTP_2 && is_grpc_type(headers)
+}
+
+/// A refusal of the gate's own in the words of gRPC: trailers only. Any other answer stays as it is.
+pub async fn as_grpc<B>(response: Response<Either<B, Full<Bytes>>>) -> Response<Either<B, Full<Bytes>>> {
+    if !response.headers().contains_key(REASON) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let said = match body {
+        Either::Right(said) => said.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default(),
+        Either::Left(_) => Bytes::new(),
+    };
+    let said = serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default();
+    let message = said.get("message").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let status = grpc_status(parts.status);
+    parts.status = StatusCode::OK;
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    parts.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static(status));
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
+        parts.headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+    Response::from_parts(parts, Either::Right(Full::default()))
+}
+
+/// gRPC's own table of HTTP statuses (`http-grpc-status-mapping.md`).
+fn grpc_status(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
+    }
+}
+
+/// `Status-Message` of gRPC over HTTP/2: visible ASCII and space but `%` stand for themselves.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'%' | ..b' ' | 0x7F.. => out.push_str(&format!("%{byte:02X}")),
+            b' '..=b'~' => out.push(char::from(byte)),
+        }
+        out
+    })
+}
+
 pub fn decision(id: DecisionId) -> HeaderValue {
     HeaderValue::from_bytes(&id.hex()).unwrap_or(HeaderValue::from_static("0"))
 }
@@ -102,5 +158,26 @@ pub fn bytes(text: std::borrow::Cow<'static, str>) -> Bytes {
     match text {
         std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         std::borrow::Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_its_type_and_its_protocol() {
+        let told = |version, media: &'static str| is_grpc(version, &HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]));
+        for media in ["application/grpc", "application/grpc+proto", "application/grpc+json", "application/grpc;charset=utf-8"] {
+            assert!(told(Version::HTTP_2, media) && !told(Version::HTTP_11, media), "{media}");
+        }
+        for media in ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text", "application/json", "application/grpcx"] {
+            assert!(!told(Version::HTTP_2, media), "{media}");
+        }
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encoded("50% caf\u{e9}\n~"), "50%25 caf%C3%A9%0A~");
     }
 }

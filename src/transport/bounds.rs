@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Reason;
+
 /// Request head, in bytes: Envoy's default (`max_request_headers_kb: 60`).
 pub const HEAD: usize = 60 * 1024;
 /// Header fields of a request: Envoy's default (`max_headers_count`), and what hyper parses without a heap.
@@ -42,3 +44,35 @@ pub const GRPC_MESSAGE: usize = 4 * 1024 * 1024;
 pub const GRPC_STREAMS: u32 = 1024;
 /// Body of a request to the operator door.
 pub const ADMIN_BODY: usize = 256 * 1024;
+/// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+
+// HTTP/2 at the proxy door.
+
+/// What a client may send of one body ahead of the upstream, and of all: between Envoy's advice for the edge (64 KiB, 1 MiB) and hyper's defaults.
+pub const UPLOAD_WINDOW: u32 = 256 * 1024;
+pub const UPLOADS_WINDOW: u32 = 1024 * 1024;
+/// One frame: RFC 9113's default, and its smallest.
+pub const FRAME: u32 = 16 * 1024;
+/// Of one answer that waits for the client's window.
+pub const SEND_BUFFER: usize = 128 * 1024;
+/// Streams of one connection that are reset because of the client's faults, in its life: h2's default.
+pub const LOCAL_RESETS: usize = 1024;
+/// How often a client is asked whether it is still there, and how long it may take to say so (hyper's default).
+pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What hyper's HTTP/1 parser holds at least.
+pub const PARSED: usize = 200 * 1024;
+/// How long a refused client gets to read why.
+pub const REFUSED_LINGER: Duration = Duration::from_secs(2);
+
+/// The key of the bound that a refused head exceeds, for the metric.
+pub fn named(reason: Reason) -> Option<&'static str> {
+    let keys = [
+        (Reason::HeadersTooLarge, "head"),
+        (Reason::TooManyHeaders, "headers"),
+        (Reason::TargetTooLong, "target"),
+        (Reason::RequestTimeout, "head_time"),
+    ];
+    keys.iter().find(|(exceeded, _)| *exceeded == reason).map(|(_, key)| *key)
+}

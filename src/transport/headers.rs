@@ -50,7 +50,7 @@ pub fn opens_websocket(method: &[u8], headers: &impl Headers, keyless: bool) -> 
 }
 
 /// What ends at the next hop whether or not `Connection` names it (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [&str; 10] = [
+const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -60,6 +60,8 @@ const HOP_BY_HOP: [&str; 10] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    // RFC 7540 §3.2: of an upgrade to HTTP/2, which is never made.
+    "http2-settings",
     "expect",
 ];
 

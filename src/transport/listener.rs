@@ -3,13 +3,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::rewound::Rewound;
@@ -19,7 +20,16 @@ use crate::config::Address;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, PathBuf),
+    Unix(std::os::unix::net::UnixListener, Name),
+}
+
+/// A Unix socket's name in the file system, gone with its listener unless somebody else has it by then.
+#[derive(Debug)]
+pub struct Name {
+    path: PathBuf,
+    /// What it was bound as, until it is claimed.
+    other: Option<PathBuf>,
+    inode: u64,
 }
 
 /// An accepted connection on its way to a worker.
@@ -39,16 +49,27 @@ pub enum Stream {
 }
 
 impl Listener {
-    pub fn bind(address: &Address) -> io::Result<Self> {
+    /// `shared`: another process may listen there too, and take over.
+    pub fn bind(address: &Address, shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 use socket2::{Domain, Protocol, Socket, Type};
                 let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_reuse_address(true)?;
+                socket.set_reuse_port(shared)?;
                 socket.set_nonblocking(true)?;
                 socket.bind(&(*address).into())?;
                 socket.listen(1024)?;
                 Ok(Self::Tcp(socket.into()))
+            }
+            Address::Unix(path) if shared => {
+                let mut other = path.clone().into_os_string();
+                other.push(format!(".{}", std::process::id()));
+                let other = PathBuf::from(other);
+                let _ = std::fs::remove_file(&other);
+                let listener = std::os::unix::net::UnixListener::bind(&other)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(listener, Name { path: path.clone(), inode: inode(&other)?, other: Some(other) }))
             }
             Address::Unix(path) => {
                 let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
@@ -60,7 +81,7 @@ impl Listener {
                 }
                 let listener = std::os::unix::net::UnixListener::bind(path)?;
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Self::Unix(listener, Name { path: path.clone(), other: None, inode: inode(path)? }))
             }
         }
     }
@@ -69,12 +90,110 @@ impl Listener {
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Self::Unix(_, name) => Ok(Address::Unix(name.path.clone())),
         }
     }
 }
 
+impl Name {
+    /// Takes the name from whoever had it; it is never without a listener.
+    pub fn claim(&mut self) -> io::Result<()> {
+        match self.other.take() {
+            Some(other) => std::fs::rename(&other, &self.path).inspect_err(|_| drop(std::fs::remove_file(&other))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn inode(path: &Path) -> io::Result<u64> {
+    std::fs::symlink_metadata(path).map(|meta| meta.ino())
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let path = self.other.as_ref().unwrap_or(&self.path);
+        if inode(path).is_ok_and(|inode| inode == self.inode) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A listener in the hands of a runtime.
+#[derive(Debug)]
+pub enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener, Name),
+}
+
+impl Acceptor {
+    pub fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener, mut name) => {
+                name.claim()?;
+                Self::Unix(UnixListener::from_std(listener)?, name)
+            }
+        })
+    }
+
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => Accepted::tcp(listener.accept().await?.0.into_std()?),
+            Self::Unix(listener, _) => listener.accept().await?.0.into_std().map(Accepted::Unix),
+        }
+    }
+
+    /// Hands over whoever has connected already, and listens no more: a queue that goes with its listener goes with a reset.
+    pub async fn close(self, deal: impl Fn(Accepted)) {
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                if is_shared(&listener) && refuse_more(&listener).is_ok() {
+                    // Handshakes under way come to their end; whoever begins one now asks again, and finds the other process.
+                    tokio::time::sleep(SETTLE).await;
+                }
+                while let Ok((stream, _)) = listener.accept() {
+                    let accepted = stream.set_nonblocking(true).and_then(|()| Accepted::tcp(stream));
+                    accepted.map(&deal).unwrap_or_default();
+                }
+            }
+            Self::Unix(listener, _name) => {
+                let Ok(listener) = listener.into_std() else { return };
+                while let Ok((stream, _)) = listener.accept() {
+                    stream.set_nonblocking(true).map(|()| deal(Accepted::Unix(stream))).unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// Some round trips of a near network.
+const SETTLE: Duration = Duration::from_millis(50);
+
+fn is_shared(listener: &std::net::TcpListener) -> bool {
+    socket2::SockRef::from(listener).reuse_port().unwrap_or_default()
+}
+
+/// Takes no SYN from here on. Among listeners that share a port, the system has chosen this one for some that are on their way.
+fn refuse_more(listener: &std::net::TcpListener) -> io::Result<()> {
+    use socket2::SockFilter;
+    // Classic BPF over the TCP header (linux/filter.h): load the byte of flags, keep SYN and ACK, let all through but a SYN alone.
+    let program = [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x54, 0, 0, 0x12),
+        SockFilter::new(0x15, 0, 1, 0x02),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    socket2::SockRef::from(listener).attach_filter(&program)
+}
+
 impl Accepted {
+    fn tcp(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
     /// Takes the connection into the current runtime, with the peer's address where it has one.
     pub fn open(self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {

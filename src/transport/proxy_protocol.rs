@@ -298,7 +298,7 @@ mod tests {
                     let mut other = header.clone();
                     other[index] = value;
                     match read(&[&other[..], &[b'x'; 8192]].concat()) {
-                        Header::Whole { length, .. } => assert!(length <= MAX && length >= 15),
+                        Header::Whole { length, .. } => assert!((15..=MAX).contains(&length)),
                         // It ends where no whole one could be longer.
                         Header::Half => panic!("{other:?} waits for more than {MAX} bytes"),
                         Header::Invalid => {}

@@ -20,8 +20,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::drain::{Noting, until_drain};
 use super::framing::{Checked, Refusal};
-use super::listener::{Accepted, Listener, Stream};
+use super::listener::{Accepted, Acceptor, Listener, Stream};
+use super::seats::Seats;
 use super::{bounds, egress, ext_authz, forward_auth, proxy};
 use crate::config::settings::{Settings, Upstream};
 use crate::gate::{Door, Gate};
@@ -34,6 +36,10 @@ pub struct Shared {
     pub health: ext_authz::Health,
     /// Targets of the service's own calls.
     pub egress: Arc<[Arc<egress::Target>]>,
+    /// Connections of the proxy door.
+    pub seats: Seats,
+    /// Cancelled when clients shall move on.
+    pub leaving: CancellationToken,
     /// Cancelled when no more is accepted and what is in flight shall end.
     pub drain: CancellationToken,
 }
@@ -67,6 +73,8 @@ pub struct Workers {
     inboxes: Arc<[UnboundedSender<(Way, Accepted)>]>,
     next: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
+    /// One task a listener.
+    acceptors: TaskTracker,
 }
 
 impl Workers {
@@ -75,7 +83,8 @@ impl Workers {
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (outbox, inbox) = unbounded_channel();
-            let shared = shared.clone();
+            // Tokens of its own: they are looked at for every request.
+            let shared = Shared { leaving: shared.leaving.child_token(), drain: shared.drain.child_token(), ..shared.clone() };
             let (started, ready) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -97,11 +106,11 @@ impl Workers {
             inboxes.push(outbox);
             threads.push(thread?);
         }
-        Ok(Self { inboxes: inboxes.into(), next: Arc::default(), threads })
+        Ok(Self { inboxes: inboxes.into(), next: Arc::default(), threads, acceptors: TaskTracker::new() })
     }
 
-    /// Accepts until the drain begins. Call inside a tokio runtime.
-    pub fn accept(&self, way: impl Into<Way>, listener: Listener, drain: CancellationToken) -> io::Result<()> {
+    /// Accepts until the door closes. Call inside a tokio runtime.
+    pub fn accept(&self, way: impl Into<Way>, listener: Listener, closing: CancellationToken) -> io::Result<()> {
         let way = way.into();
         let (inboxes, next) = (Arc::clone(&self.inboxes), Arc::clone(&self.next));
         let deal = move |accepted| {
@@ -112,10 +121,10 @@ impl Workers {
             }
         };
         let acceptor = Acceptor::new(listener)?;
-        tokio::spawn(async move {
+        self.acceptors.spawn(async move {
             loop {
                 tokio::select! {
-                    () = drain.cancelled() => return,
+                    () = closing.cancelled() => return acceptor.close(deal).await,
                     accepted = acceptor.accept() => match accepted {
                         Ok(accepted) => deal(accepted),
                         Err(error) => {
@@ -130,45 +139,17 @@ impl Workers {
         Ok(())
     }
 
+    /// Waits until every door is closed, and whoever was accepted is with a worker.
+    pub async fn closed(&self) {
+        self.acceptors.close();
+        self.acceptors.wait().await;
+    }
+
     /// Waits until every worker has drained.
     pub fn join(self) {
         drop(self.inboxes);
         for thread in self.threads {
             let _ = thread.join();
-        }
-    }
-}
-
-enum Acceptor {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, std::path::PathBuf),
-}
-
-impl Acceptor {
-    fn new(listener: Listener) -> io::Result<Self> {
-        Ok(match listener {
-            Listener::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Listener::Unix(listener, path) => Self::Unix(tokio::net::UnixListener::from_std(listener)?, path),
-        })
-    }
-
-    async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                stream.into_std().map(Accepted::Tcp)
-            }
-            Self::Unix(listener, _) => listener.accept().await?.0.into_std().map(Accepted::Unix),
-        }
-    }
-}
-
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // The socket was this process's own; a new one may have taken its place only after it was gone.
-            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -182,8 +163,10 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
     let targets: Vec<_> = targets.collect();
     loop {
         let job = tokio::select! {
-            () = shared.drain.cancelled() => return,
+            biased;
             job = inbox.recv() => job,
+            // Whoever was accepted before is served.
+            () = shared.drain.cancelled() => inbox.try_recv().ok(),
         };
         let Some((way, accepted)) = job else { return };
         let Ok((stream, peer)) = accepted.open() else { continue };
@@ -225,15 +208,12 @@ where
     B: hyper::body::Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let (service, asked) = Noting::new(service);
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::HEAD_TIME)
         .serve_connection(TokioIo::new(io), service);
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = drain.cancelled() => None,
-    };
-    let ended = match ended {
+    let ended = match until_drain(&mut connection, &drain, &asked).await {
         Some(ended) => ended,
         None => {
             Pin::new(&mut connection).graceful_shutdown();

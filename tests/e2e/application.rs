@@ -18,7 +18,10 @@ pub struct Application {
 
 impl Application {
     pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::at(TcpListener::bind(("127.0.0.1", 0)).unwrap())
+    }
+
+    pub fn at(listener: TcpListener) -> Self {
         let port = listener.local_addr().unwrap().port();
         let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
         let all = Arc::clone(&seen);

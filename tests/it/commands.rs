@@ -78,6 +78,7 @@ fn help_on_every_command_shows_an_example() {
         "import backstop",
         "import backstage",
         "import backflow",
+        "intercept",
         "schema",
         "token",
         "token new",
@@ -124,6 +125,14 @@ fn wrong_use_is_status_2_with_nothing_on_standard_output() {
         &["token", "verify", "--jwks", "-", "--alg", "RS256"],
         &["token", "verify", "--jwks", "f", "--alg", "RS256", "--leeway", "1h"],
         &["token", "verify", "--jwks", "f", "--alg", "RS256", "--no-claims", "--issuer", "x"],
+        &["intercept"],
+        &["intercept", "--ports", "80"],
+        &["intercept", "--print", "--outbound"],
+        &["intercept", "--print", "--ports", "0"],
+        &["intercept", "--print", "--ports", "8080"],
+        &["intercept", "--print", "--except", "22", "--ports", "22,80"],
+        &["intercept", "--print", "--mark", "0"],
+        &["intercept", "--print", "--format", "pf"],
         &["import"],
         &["import", "backstage"],
         &["import", "elsewhere", "f"],
@@ -403,7 +412,7 @@ async fn init_writes_a_configuration_that_serves() {
     assert_eq!(std::fs::read_to_string(desk.path("scopegate.yaml")).unwrap(), written);
 
     let other = Desk::empty();
-    for url in ["nonsense", "https://x", "http://x/path"] {
+    for url in ["nonsense", "ftp://x", "http://x/path"] {
         let (status, out, _) = other.run(&["init", "--upstream", url]);
         assert_eq!((status, out.as_str()), (1, ""), "{url}");
         assert_eq!(std::fs::read_dir(other.0.path()).unwrap().count(), 0, "{url}: something half-made is left behind");

@@ -70,10 +70,12 @@ impl Egress {
             settings: Arc::new(settings),
             health: Health::default(),
             egress: [Arc::new(target)].into(),
+            seats: scopegate::transport::seats::Seats::new(16),
+            leaving: CancellationToken::new(),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();
-        let listener = Listener::bind(&address).unwrap();
+        let listener = Listener::bind(&address, false).unwrap();
         let address = listener.address().unwrap();
         workers.accept(Way::Egress(0), listener, drain.clone()).unwrap();
         Self { address, folder, drain, workers }

@@ -143,6 +143,9 @@ pub fn complete(config: &str, upstream: SocketAddr) -> String {
     if !says("reload") {
         text.push_str("reload: {watch: false}\n");
     }
+    if !says("lame_duck") {
+        text.push_str("lame_duck: 0s\n");
+    }
     text.replace("UPSTREAM", &upstream.to_string())
 }
 

@@ -372,6 +372,9 @@ async fn the_end_of_either_side_is_the_end_of_the_tunnel() {
     let gate = Gate::before(upstream, POLICY, TOKENS).await;
     let mut wire = open(&gate).await;
     wire.send(frame(TEXT, b"bye", true)).await;
+    // The upstream went without a Close frame of its own.
+    assert_eq!(wire.frame().await, Some((CLOSE, b"\x03\xf3upstream gone".to_vec(), false)));
+    wire.send(frame(CLOSE, b"\x03\xf3", true)).await;
     assert!(wire.is_closed().await);
     drop(open(&gate).await);
     tokio::time::timeout(DEADLINE, ended.notified()).await.expect("the upstream hears that the client is gone");
@@ -409,6 +412,8 @@ async fn a_side_that_does_not_read_holds_the_other_back() {
     .await;
     let gate = Gate::before(upstream, POLICY, TOKENS).await;
     let mut wire = open(&gate).await;
+    // The beginning of a frame of 1 GiB.
+    wire.send([0x82, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]).await;
     let (mut taken, piece) = (0, vec![0; 64 * 1024]);
     while tokio::time::timeout(Duration::from_millis(500), wire.stream.write_all(&piece)).await.is_ok() {
         taken += piece.len();
@@ -437,18 +442,17 @@ async fn serving(settings: &str) -> (Serving, Upstream, tempfile::TempDir) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_lets_an_open_tunnel_go_on() {
+async fn a_drain_closes_an_open_tunnel_and_waits_for_the_answer() {
     let (mut serving, _upstream, _folder) = serving("").await;
-    let proxy = serving.address("proxy");
-    let mut idle = Wire::connect(proxy).await;
-    let mut wire = Wire::connect(proxy).await;
+    let mut wire = Wire::connect(serving.address("proxy")).await;
     wire.send(upgrade(APP)).await;
     assert!(wire.response_head().await.starts_with("HTTP/1.1 101 "));
+    echoed(&mut wire, b"open").await;
     serving.signal("TERM");
-    assert!(idle.is_closed().await, "the drain has begun");
-    until("no more connections", async || tokio::net::TcpStream::connect(proxy).await.is_err().then_some(())).await;
-    echoed(&mut wire, b"still here").await;
-    drop(wire);
+    let (opcode, payload, masked) = wire.frame().await.expect("a frame");
+    assert_eq!((opcode, &payload[..2], masked), (CLOSE, &[3, 233][..], false));
+    wire.send(frame(CLOSE, &[3, 233], true)).await;
+    assert!(wire.is_closed().await);
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0), "the last tunnel's end is the end");
 }
 
@@ -460,7 +464,9 @@ async fn a_drain_waits_for_a_tunnel_no_longer_than_it_may() {
     assert!(wire.response_head().await.starts_with("HTTP/1.1 101 "));
     echoed(&mut wire, b"open").await;
     serving.signal("TERM");
+    // A client that has no answer to the Close frame.
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
+    assert_eq!(wire.frame().await.map(|(opcode, ..)| opcode), Some(CLOSE));
     assert_eq!(wire.frame().await, None);
     assert!(serving.log().contains("did not end within `drain_timeout`"), "{}", serving.log());
 }

@@ -170,12 +170,19 @@ fn policy(random: &mut Random) -> Policy {
                 access: Access::Public,
                 allow_paths: oddities(random),
                 query_credentials: false,
+                websocket: true,
                 preflight: Default::default(),
             });
         }
     }
-    let default =
-        Rule { name: "default".into(), access: Access::Deny, allow_paths: oddities(random), query_credentials: false, preflight: Default::default() };
+    let default = Rule {
+        name: "default".into(),
+        access: Access::Deny,
+        allow_paths: oddities(random),
+        query_credentials: false,
+        websocket: true,
+        preflight: Default::default(),
+    };
     Policy { table, rules, default, universe: Universe::default(), cors: None }
 }
 

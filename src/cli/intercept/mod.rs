@@ -146,3 +146,75 @@ fn mark(text: &str) -> Result<u32, String> {
     let mark = hexadecimal.map_or_else(|| text.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok());
     mark.filter(|mark| *mark != 0).ok_or_else(|| "a mark is a number from 1 to 0xFFFFFFFF such as `0x5C0`".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        intercept: Intercept,
+    }
+
+    /// The rules of a configuration and a command line.
+    fn rules(config: &str, line: &str) -> Result<Rules, String> {
+        let line = Line::try_parse_from(["x"].into_iter().chain(line.split_whitespace())).map_err(|error| error.to_string())?;
+        if config.is_empty() {
+            return line.intercept.rules(None);
+        }
+        let settings = load::settings(&Input::Text { name: "test", text: config.to_owned() }, &|_| None);
+        line.intercept.rules(Some(&settings.map_err(|faults| faults.to_string())?))
+    }
+
+    #[test]
+    fn without_a_configuration_all_ports_go_to_8080() {
+        let rules = rules("", "--except 22,2222").unwrap();
+        assert_eq!((rules.port, rules.inbound, rules.outbound), (8080, Ports::All, None));
+        assert_eq!(rules.except, [22, 2222, 8080].into());
+    }
+
+    #[test]
+    fn the_configuration_has_the_ports_of_the_doors_and_the_mark() {
+        let config = "upstream: {url: original_destination, mark: 0x5C0}\nlisten: {proxy: 0.0.0.0:15006, ext_authz: off, forward_auth: unix:/a, admin: 127.0.0.1:9999}";
+        let rules = rules(config, "--outbound").unwrap();
+        assert_eq!((rules.port, rules.exempt.uid, rules.exempt.mark), (15006, None, Some(0x5C0)));
+        assert_eq!((rules.except, rules.outbound), ([9999, 15006].into(), Some(Ports::All)));
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_configuration() {
+        let config = "upstream: {url: original_destination, mark: 7}\nlisten: {proxy: 0.0.0.0:15006}";
+        let rules = rules(config, "--port 81 --mark 0x10 --uid 0 --outbound 80,90 --ports 1").unwrap();
+        assert_eq!((rules.port, rules.exempt.uid, rules.exempt.mark), (81, Some(0), Some(16)));
+        assert_eq!(rules.outbound, Some(Ports::These([80, 90].into())));
+        assert!(rules.except.contains(&15006), "a door of the gate stays one");
+    }
+
+    #[test]
+    fn a_door_where_nothing_arrives_is_told() {
+        for (config, said) in [
+            ("upstream: original_destination", "listen on 0.0.0.0:8080, or on [::]:8080"),
+            ("upstream: original_destination\nlisten: {proxy: '[::1]:81'}", "listen on 0.0.0.0:81"),
+            ("upstream: original_destination\nlisten: {proxy: unix:/run/x}", "listen on 0.0.0.0:8080"),
+            ("routes: {/: deny}", "set `upstream: original_destination`"),
+        ] {
+            let error = rules(config, "").unwrap_err();
+            assert!(error.contains(said), "{config}: {error}");
+        }
+        assert!(rules("upstream: original_destination", "--port 8080").is_ok(), "whoever names a port knows what listens there");
+    }
+
+    #[test]
+    fn only_numbers_that_can_be_ports_and_marks_are_taken() {
+        for line in ["--ports 0", "--ports 65536", "--ports 80,", "--ports ALL", "--port 0", "--except 0", "--except all", "--uid x", "--uid -1"] {
+            assert!(rules("", line).is_err(), "{line}");
+        }
+        for mark in ["0", "0x", "0x100000000", "-1", "x", "5C0"] {
+            assert!(rules("", &format!("--mark={mark}")).is_err(), "{mark}");
+        }
+        assert_eq!(rules("", "--mark 0XFFFFFFFF").unwrap().exempt.mark, Some(u32::MAX));
+    }
+}

@@ -135,11 +135,11 @@ impl Caller {
         parts.headers.insert(HOST, target.host.clone());
         parts.headers.insert(AUTHORIZATION, token);
         let body = Streamed::new(body, parts.version, &parts.headers);
-        let mut response = pool.send(&self.lease, Request::from_parts(parts, Either::Left(body))).await.map_err(Refused::Reason)?;
+        let mut response = pool.send(&self.lease, Request::from_parts(parts, Either::Left(body.into()))).await.map_err(Refused::Reason)?;
         if headers::remove_hop_by_hop(response.headers_mut()).is_err() {
             response.headers_mut().remove(CONNECTION);
         }
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 }
 

@@ -2,70 +2,96 @@
 //! Takes one reading only; where two readers could differ, there is none.
 
 use std::io;
+use std::ops::Range;
 
-use super::{State, broken};
+use super::{Limits, State, broken};
 use crate::policy::Reason;
 use crate::request::method::is_token_byte;
 use crate::transport::bounds;
 use crate::transport::headers::lists;
 
-/// The length of a head and what follows it; `None` where it is not whole yet.
-pub(super) fn head(bytes: &[u8]) -> Result<Option<(usize, State)>, Reason> {
-    // RFC 9112 §2.2: an empty line or two before a request is an old client's habit.
-    let blank = if bytes.starts_with(b"\r\n\r\n") {
-        4
-    } else if bytes.starts_with(b"\r\n") {
-        2
-    } else {
-        0
-    };
-    let mut lines = Lines { bytes, at: blank };
-    let mut first = None;
-    let mut fields = Fields::default();
-    loop {
-        match lines.next() {
-            Err(()) => return Err(Reason::Framing),
-            Ok(None) if bytes.len() > bounds::HEAD => return Err(Reason::HeadersTooLarge),
-            Ok(None) => return Ok(None),
-            Ok(Some([])) if first.is_some() => break,
-            Ok(Some(line)) if first.is_none() => first = Some(line),
-            Ok(Some(line)) => fields.read(line)?,
+/// What of a head was read so far, so that no byte of it is looked at twice however it comes in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    /// Where the line begins that is not whole yet, and how far that one was looked through.
+    at: usize,
+    seen: usize,
+    blank: usize,
+    first: Option<Range<usize>>,
+    fields: Fields,
+}
+
+impl Head {
+    /// Goes on with `bytes`, which begin where they did before. The length of the head and what follows it; `None` where it is not whole yet.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<(usize, State)>, Reason> {
+        let mut lines = Lines { bytes, at: self.at, seen: self.seen };
+        loop {
+            let start = lines.at;
+            match lines.next() {
+                Err(()) => return Err(Reason::Framing),
+                Ok(None) if bytes.len() > limits.head => return Err(self.too_long()),
+                Ok(None) => {
+                    (self.at, self.seen) = (lines.at, lines.seen);
+                    return Ok(None);
+                }
+                // RFC 9112 §2.2: an empty line or two before a request is an old client's habit.
+                Ok(Some([])) if self.first.is_none() && self.blank < 2 => self.blank += 1,
+                Ok(Some([])) if self.first.is_none() => return Err(Reason::Framing),
+                Ok(Some([])) => break,
+                Ok(Some(line)) if self.first.is_none() => self.first = Some(start..start + line.len()),
+                Ok(Some(line)) => self.fields.read(line)?,
+            }
         }
+        if lines.at > limits.head {
+            return Err(self.too_long());
+        }
+        if self.fields.count > limits.headers {
+            return Err(Reason::TooManyHeaders);
+        }
+        let first = self.first.clone().and_then(|first| bytes.get(first)).unwrap_or_default();
+        let is_1_1 = request_line(first, limits.target)?;
+        let state = self.fields.framing(is_1_1)?;
+        let bodiless = matches!(state, State::Head | State::Length(0));
+        let upgrades = bodiless && is_1_1 && first.starts_with(b"GET ") && self.fields.upgrade && self.fields.websocket;
+        Ok(Some((lines.at, if upgrades { State::Held } else { state })))
     }
-    if lines.at > bounds::HEAD || fields.count > bounds::HEADERS {
-        return Err(Reason::HeadersTooLarge);
+
+    /// Which part of it is too long.
+    fn too_long(&self) -> Reason {
+        if self.first.is_none() { Reason::TargetTooLong } else { Reason::HeadersTooLarge }
     }
-    let first = first.unwrap_or_default();
-    let is_1_1 = request_line(first)?;
-    let state = fields.framing(is_1_1)?;
-    let bodiless = matches!(state, State::Head | State::Length(0));
-    let upgrades = bodiless && is_1_1 && first.starts_with(b"GET ") && fields.upgrade && fields.websocket;
-    Ok(Some((lines.at, if upgrades { State::Held } else { state })))
 }
 
 /// Lines that end in CRLF; any other CR, LF or NUL is an error.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// No line ends before this.
+    seen: usize,
 }
 
 impl<'a> Lines<'a> {
     fn next(&mut self) -> Result<Option<&'a [u8]>, ()> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let Some(end) = memchr::memchr3(b'\n', b'\r', 0, rest) else { return Ok(None) };
-        match rest.get(end..end + 2) {
+        let from = self.seen.max(self.at);
+        let Some(found) = memchr::memchr3(b'\n', b'\r', 0, self.bytes.get(from..).unwrap_or_default()) else {
+            self.seen = self.bytes.len();
+            return Ok(None);
+        };
+        let (start, end) = (self.at, from + found);
+        self.seen = end;
+        match self.bytes.get(end..end + 2) {
             Some(b"\r\n") => {
-                self.at += end + 2;
-                Ok(rest.get(..end))
+                self.at = end + 2;
+                Ok(self.bytes.get(start..end))
             }
-            None if rest.get(end) == Some(&b'\r') => Ok(None),
+            None if self.bytes.get(end) == Some(&b'\r') => Ok(None),
             _ => Err(()),
         }
     }
 }
 
 /// Whether the version is 1.1. Exactly `method SP target SP version`.
-fn request_line(line: &[u8]) -> Result<bool, Reason> {
+fn request_line(line: &[u8], longest: usize) -> Result<bool, Reason> {
     let method_end = memchr::memchr(b' ', line).ok_or(Reason::Framing)?;
     let version_start = memchr::memrchr(b' ', line).filter(|last| *last > method_end).ok_or(Reason::Framing)?;
     let method = line.get(..method_end).unwrap_or_default();
@@ -82,6 +108,9 @@ fn request_line(line: &[u8]) -> Result<bool, Reason> {
     };
     // What the URI parser behind would drop or refuse in its own words is refused here in ours.
     let target = line.get(method_end + 1..version_start).unwrap_or_default();
+    if target.len() > longest {
+        return Err(Reason::TargetTooLong);
+    }
     let mark = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at_checked(mark).unwrap_or((target, b""));
     let odd = |byte: &u8| !matches!(byte, 0x21..=0x7E) || matches!(byte, b'"' | b'#' | b'<' | b'>');
@@ -95,7 +124,7 @@ fn request_line(line: &[u8]) -> Result<bool, Reason> {
 }
 
 /// What the header fields say of framing, and of what follows the message.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Fields {
     count: usize,
     length: Option<u64>,
@@ -161,7 +190,7 @@ pub(super) type Step = Option<(usize, State)>;
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1).
 pub(super) fn chunk_line(bytes: &[u8]) -> io::Result<Step> {
-    let mut lines = Lines { bytes, at: 0 };
+    let mut lines = Lines { bytes, at: 0, seen: 0 };
     let Some(line) = lines.next().map_err(|()| broken())? else {
         return if bytes.len() > bounds::CHUNK_LINE { Err(broken()) } else { Ok(None) };
     };
@@ -185,10 +214,12 @@ pub(super) fn crlf(bytes: &[u8]) -> io::Result<Option<usize>> {
 
 /// The trailer section up to its empty line.
 pub(super) fn trailers(bytes: &[u8]) -> io::Result<Option<usize>> {
-    let mut lines = Lines { bytes, at: 0 };
+    let mut lines = Lines { bytes, at: 0, seen: 0 };
     let mut fields = Fields::default();
     loop {
         match lines.next().map_err(|()| broken())? {
+            // What frames or routes a message has no place behind it (RFC 9110 §6.5.1).
+            Some([]) if fields.length.is_some() || fields.chunked || fields.hosts > 0 => return Err(broken()),
             Some([]) => return Ok(Some(lines.at)),
             Some(line) => fields.read(line).map_err(|_| broken())?,
             None if bytes.len() > bounds::TRAILERS => return Err(broken()),
@@ -202,7 +233,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Option<(usize, State)>, Reason> {
-        head(text.as_bytes())
+        Head::default().read(text.as_bytes(), Limits::default())
     }
 
     #[test]
@@ -304,7 +335,7 @@ mod tests {
         assert_eq!(read("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n"), Err(Reason::Framing));
         assert_eq!(read("GET / HTTP/1.1\nhost: a\n\n"), Err(Reason::Framing));
         let many = "x: y\r\n".repeat(bounds::HEADERS + 1);
-        assert_eq!(read(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")), Err(Reason::HeadersTooLarge));
+        assert_eq!(read(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")), Err(Reason::TooManyHeaders));
         let long = "x".repeat(bounds::HEAD + 1);
         assert_eq!(read(&format!("GET / HTTP/1.1\r\nx: {long}")), Err(Reason::HeadersTooLarge));
     }
@@ -317,7 +348,9 @@ mod tests {
         assert_eq!(chunk_line(b"1A;x=y\r\nz").unwrap(), Some((8, State::Chunk(26))));
         assert_eq!(chunk_line(b"0\r\n").unwrap(), Some((3, State::Trailers)));
         assert!(crlf(b"x").is_err());
-        assert!(trailers(b"a b: c\r\n\r\n").is_err());
+        for section in ["a b: c", "content-length: 0", "x: y\r\nTransfer-Encoding: chunked", "Host: a", " folded"] {
+            assert!(trailers(format!("{section}\r\n\r\n").as_bytes()).is_err(), "{section}");
+        }
         assert_eq!(trailers(b"a: c\r\n\r\n").unwrap(), Some(8));
     }
 }

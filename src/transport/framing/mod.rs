@@ -1,8 +1,11 @@
 //! The bytes of an HTTP/1.1 connection into the same bytes, once their framing has one reading only (RFC 9112).
 //! A head in doubt never reaches the parser behind: a refusal stands in its place, and nothing is read after it.
 
+mod budget;
 pub mod chunks;
+pub mod frames;
 mod grammar;
+mod walk;
 
 use std::cell::Cell;
 use std::io;
@@ -14,8 +17,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::bounds;
+use super::pulse::Pulse;
+use crate::config::settings::Bounds;
 use crate::policy::Reason;
-use grammar::{chunk_line, crlf, head, trailers};
+use grammar::{Head, chunk_line, crlf, trailers};
 
 /// The method of the request that stands for a refused one.
 pub const REFUSED: &str = "SCOPEGATE-REFUSED";
@@ -27,6 +33,29 @@ const DIRECT: usize = 64 * 1024;
 
 /// Why the stand-in stands there, for the service behind the parser.
 pub type Refusal = Rc<Cell<Option<Reason>>>;
+
+/// What a head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In bytes.
+    pub head: usize,
+    /// In fields.
+    pub headers: usize,
+    /// In bytes.
+    pub target: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: bounds::HEAD, headers: bounds::HEADERS, target: bounds::HEAD }
+    }
+}
+
+impl From<&Bounds> for Limits {
+    fn from(bounds: &Bounds) -> Self {
+        Self { head: bounds.head, headers: bounds.headers, target: bounds.target }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -51,6 +80,10 @@ enum State {
 pub struct Checked<T> {
     inner: T,
     state: State,
+    /// The head that is coming in.
+    head: Head,
+    limits: Limits,
+    pulse: Option<Rc<Pulse>>,
     /// Read from the socket; `given` bytes are with the parser, those up to `good` may go to it.
     inbox: BytesMut,
     given: usize,
@@ -59,14 +92,38 @@ pub struct Checked<T> {
     holds: bool,
 }
 
-/// The length of the head that `bytes` begin with, once it is whole. `Err` where its framing has not one reading.
-pub fn head_length(bytes: &[u8]) -> Result<Option<usize>, Reason> {
-    Ok(head(bytes)?.map(|(length, _)| length))
+/// The lengths of heads that somebody else reads.
+#[derive(Debug)]
+pub struct Heads {
+    head: Head,
+    limits: Limits,
+}
+
+impl Heads {
+    pub fn new(limits: Limits) -> Self {
+        Self { head: Head::default(), limits }
+    }
+
+    /// The length of the head that `bytes` begin with, once it is whole; until then they begin with the same. `Err` where its framing has not
+    /// one reading.
+    pub fn length(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
+        let read = self.head.read(bytes, self.limits);
+        if !matches!(read, Ok(None)) {
+            self.head = Head::default();
+        }
+        Ok(read?.map(|(length, _)| length))
+    }
 }
 
 impl<T> Checked<T> {
     pub fn new(inner: T, refusal: Refusal) -> Self {
-        Self { inner, state: State::Head, inbox: BytesMut::new(), given: 0, good: 0, refusal, holds: false }
+        let (head, limits) = (Head::default(), Limits::default());
+        Self { inner, state: State::Head, head, limits, pulse: None, inbox: BytesMut::new(), given: 0, good: 0, refusal, holds: false }
+    }
+
+    /// Other limits than the usual, and somebody who watches the clock.
+    pub fn within(self, limits: Limits, pulse: Rc<Pulse>) -> Self {
+        Self { limits, pulse: Some(pulse), ..self }
     }
 
     /// A WebSocket upgrade is the last request that the parser gets to see: its answer is a tunnel or the end of the connection.
@@ -83,6 +140,18 @@ impl<T> Checked<T> {
         self
     }
 
+    /// Whether its client may still be sending what nobody reads.
+    pub fn is_unread(&self) -> bool {
+        match self.state {
+            State::Refused | State::Broken | State::Length(_) | State::ChunkLine | State::Chunk(_) | State::ChunkEnd | State::Trailers => true,
+            State::Head | State::Held | State::Open => false,
+        }
+    }
+
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+
     pub fn is_held(&self) -> bool {
         self.state == State::Held
     }
@@ -97,8 +166,11 @@ impl<T> Checked<T> {
         loop {
             let rest = self.inbox.get(self.good..).unwrap_or_default();
             let step = match self.state {
-                State::Head => match head(rest) {
-                    Ok(None) => return Ok(()),
+                State::Head => match self.head.read(rest, self.limits) {
+                    Ok(None) => {
+                        self.tell(rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
+                        return Ok(());
+                    }
                     Ok(Some((length, State::Held))) if !self.holds => Some((length, State::Head)),
                     Ok(Some((length, state))) => Some((length, state)),
                     Err(reason) => {
@@ -116,12 +188,32 @@ impl<T> Checked<T> {
                 State::Held | State::Open | State::Refused | State::Broken => return Ok(()),
             };
             let Some((length, state)) = step else { return Ok(()) };
+            if self.state == State::Head {
+                self.head = Head::default();
+                self.tell(false);
+            }
             self.good += length;
             self.state = state;
         }
     }
 
+    /// Tells whether a head is coming in.
+    fn tell(&self, head: bool) {
+        if let Some(pulse) = &self.pulse {
+            pulse.reading(head);
+        }
+    }
+
+    /// Tells whether a write waits for the client.
+    fn waits<R>(&self, written: Poll<R>) -> Poll<R> {
+        if let Some(pulse) = &self.pulse {
+            pulse.writing(written.is_pending());
+        }
+        written
+    }
+
     fn refuse(&mut self, reason: Reason) {
+        self.tell(false);
         self.inbox.truncate(self.good);
         self.inbox.extend_from_slice(STAND_IN);
         self.good = self.inbox.len();
@@ -159,6 +251,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Checked<T> {
                 State::Held if this.inbox.len() - this.good >= READ => return Poll::Pending,
                 State::Head | State::Length(_) | State::ChunkLine | State::Chunk(_) | State::ChunkEnd | State::Trailers | State::Held => {}
             }
+            if this.state == State::Head && this.pulse.as_ref().is_some_and(|pulse| pulse.is_late()) {
+                this.refuse(Reason::RequestTimeout);
+                continue;
+            }
             // The middle of a long body goes straight to the parser.
             if let (State::Length(left), true) = (this.state, this.inbox.is_empty()) {
                 let room = buffer.remaining().min(usize::try_from(left).unwrap_or(usize::MAX)).min(DIRECT);
@@ -193,11 +289,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Checked<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Checked<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.waits(written)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, bytes);
+        self.waits(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -205,7 +303,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Checked<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.waits(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,8 +12,10 @@ use http::{HeaderMap, Version};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::pace::Paced;
+
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
-pub type Flow = Either<Streamed, Full<Bytes>>;
+pub type Flow = Either<Paced, Full<Bytes>>;
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 

@@ -155,6 +155,38 @@ fn joined(headers: &HeaderMap) -> Option<String> {
     (!list.is_empty()).then(|| list.join(", "))
 }
 
+/// Takes from what comes behind a body whatever says how a message is framed, where it goes, who sends it or how it is to be treated
+/// (RFC 9110 §6.5.1): an upstream may read a trailer as if it had stood in the head.
+pub fn clean_trailers(trailers: &mut HeaderMap, snapshot: Option<&Snapshot>) {
+    const HEAD_ONLY: [&str; 14] = [
+        "host",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "authorization",
+        "cookie",
+        "cache-control",
+        "max-forwards",
+        "forwarded",
+        "x-real-ip",
+        "range",
+        "if-match",
+        "if-none-match",
+    ];
+    let is_head_only = |name: &str, value: &[u8]| {
+        HEAD_ONLY.contains(&name)
+            || headers::ends_at_hop(name)
+            || name.starts_with("x-forwarded-")
+            || snapshot.is_none_or(|snapshot| snapshot.identity.owns(name, value, None))
+    };
+    let out = trailers.iter().filter(|(name, value)| is_head_only(name.as_str(), value.as_bytes()));
+    let out: Vec<HeaderName> = out.map(|(name, _)| name.clone()).collect();
+    for name in out {
+        trailers.remove(name);
+    }
+}
+
 /// Takes from the upstream's answer what is for this hop, and what only the gate may say.
 pub fn clean_response(headers: &mut HeaderMap) {
     if headers::remove_hop_by_hop(headers).is_err() {

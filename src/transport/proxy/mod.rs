@@ -1,11 +1,18 @@
 //! The reverse proxy: decides on a request's head and streams it on, or answers the denial.
 //! Forwards the path bytes that were decided; a request in doubt never reaches the upstream.
 
+mod carry;
+mod ending;
 pub(super) mod flow;
 mod forward;
+mod frames;
+mod given;
 mod outgoing;
+mod pace;
 mod serve;
 mod short;
+mod standing;
+mod strict;
 mod tape;
 mod tunnel;
 pub(super) mod upstream;
@@ -17,30 +24,34 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, HOST, HeaderValue};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Sharing};
 use super::arrival::{About, Protocol};
 use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
-use super::headers;
 use super::worker::Shared;
+use super::{bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
-use crate::gate::{Door, Gate, Verdict, unix_now};
+use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::{Decision, Outcome, Reason};
-use crate::request::{Body, Link, RawRequest, Shown};
+use crate::request::Body;
 use crate::telemetry::DecisionId;
+use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::Peer;
+use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
+use standing::{Few, Head, Standing};
+use tunnel::Agreed;
 use upstream::{Lease, Pool};
 
 /// One worker's proxy.
@@ -52,6 +63,10 @@ pub struct Proxy {
     pool: Pool,
     /// Upstream connections of the short way that nobody holds.
     idle: short::Idle,
+    /// Cancelled when connections shall not be used for much longer.
+    leaving: CancellationToken,
+    /// Cancelled when the drain begins.
+    drain: CancellationToken,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -60,11 +75,13 @@ pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
     client: Option<Rc<Client>>,
+    /// Whether requests share it, each a stream of its own.
+    is_shared: bool,
     lease: Lease,
     /// Not redirected here, where only redirected connections have somewhere to go.
     astray: bool,
-    /// The upstream's side of a tunnel that was agreed on.
-    upstream: RefCell<Option<OnUpgrade>>,
+    /// A tunnel that was agreed on.
+    agreed: RefCell<Option<Agreed>>,
 }
 
 /// The answer to a request that goes no further.
@@ -74,8 +91,10 @@ type Refused = Box<Response<Flow>>;
 struct Passed {
     parts: http::request::Parts,
     body: Flow,
-    websocket: bool,
+    keeping: Rc<Keeping>,
     onward: Onward,
+    /// To be looked at again where the answer lasts.
+    standing: Standing,
 }
 
 /// What the answer is given on its way back.
@@ -96,6 +115,8 @@ impl Proxy {
             bounds: shared.settings.bounds.clone(),
             pool: Pool::new(upstream, tls),
             idle: short::Idle::default(),
+            leaving: shared.leaving.clone(),
+            drain: shared.drain.clone(),
         }
     }
 
@@ -109,61 +130,84 @@ impl Connection {
         let lease = proxy.pool.lease(about.destination, protocol == Protocol::Http2);
         let astray = proxy.pool.is_original() && about.destination.is_none();
         let peer = Peer::new(&about, !about.unknown && proxy.trusts(about.peer));
-        Self { proxy, peer, client: about.client, lease, astray, upstream: RefCell::default() }
+        let is_shared = protocol == Protocol::Http2;
+        Self { proxy, peer, client: about.client, is_shared, lease, astray, agreed: RefCell::default() }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
-        let mut response = self.exchange(request, refusal).await;
-        if is_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // What follows may be no HTTP, and is never read as such.
+        let is_grpc = answer::is_grpc(request.version(), request.headers());
+        let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
+        let (mut response, lasting) = self.exchange(request, refusal).await;
+        if is_grpc {
+            response = answer::as_grpc(response).await;
+        }
+        if (is_upgrade || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What follows an upgrade may be no HTTP, and is never read as such.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        match lasting {
+            Some(lasting) => ending::watched(response, lasting, &self.proxy.gate),
+            None => response.map(Either::Left),
+        }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    /// The answer, and what the client's side of it stands on.
+    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
-            gate.telemetry.metrics.refused(reason.as_str());
-            return refused(gate, reason);
+            gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
+            return (refused(gate, reason), None);
         }
         if self.astray {
-            return refused(gate, Reason::NoDestination);
+            return (refused(gate, Reason::NoDestination), None);
         }
         let passed = match self.decide(request).await {
             Ok(passed) => passed,
-            Err(response) => return *response,
+            Err(response) => return (*response, None),
         };
-        let onward = passed.onward;
+        let Passed { parts, body, keeping, onward, standing } = passed;
+        let is_grpc = answer::is_grpc_type(&parts.headers);
         let started = Instant::now();
-        let answered = match passed.websocket {
-            true => self.upgrade(passed.parts).await,
-            false => self.send(Request::from_parts(passed.parts, passed.body)).await,
+        let mut standing = Some(standing);
+        let answered = match standing.take_if(|standing| standing.head.websocket) {
+            Some(standing) => self.upgrade(parts, standing).await,
+            None => self.send(Request::from_parts(parts, body)).await,
         };
         gate.telemetry.metrics.upstream.observe(started.elapsed());
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
+            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
+        if keeping.is_broken() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_grpc {
+            // Calls in both directions say when they have something to say.
+            keeping.release();
+        }
         answer::share(response.headers_mut(), &onward.sharing);
         answer::cache(response.headers_mut(), onward.caching());
-        response
+        (response, standing.map(|standing| (standing, keeping)))
     }
 
     async fn send(&self, request: Request<Flow>) -> Result<Response<Flow>, Reason> {
         let mut response = self.proxy.pool.send(&self.lease, request).await?;
         forward::clean_response(response.headers_mut());
-        Ok(response.map(Either::Left))
+        Ok(response.map(|body| Either::Left(body.into())))
     }
 
     async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
+        let bounds = &self.proxy.bounds;
         let body = Streamed::new(body, parts.version, &parts.headers);
+        let (body, keeping) = Paced::new(body, Pace { idle: bounds.body_idle, rate: bounds.body_rate }, gate);
         // Before the headers that ask for it go: they end at this hop.
-        let prepared = tunnel::websocket(&parts).and_then(|websocket| {
+        let prepared = tunnel::websocket(&mut parts).and_then(|websocket| {
             if parts.version == Version::HTTP_2 {
+                strict::check(&parts, bounds)?;
                 as_http1(&mut parts)?;
             }
             if headers::takes_trailers(&parts.headers) {
@@ -174,44 +218,42 @@ impl Connection {
         });
         let (websocket, host) = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => return Err(Box::new(refused(gate, reason))),
+            Err(reason) => {
+                bounds::named(reason).into_iter().for_each(|bound| gate.telemetry.metrics.refused(bound));
+                return Err(Box::new(refused(gate, reason)));
+            }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = (target.as_bytes(), host.as_deref());
+        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
         let guard = gate.live.current();
         let limit = {
-            let verdict = self.ask(guard.as_deref(), &parts, head, (Body::Unread, websocket)).await;
+            let verdict = self.ask(guard.as_deref(), (&head, &parts.headers), Body::Unread).await;
             let Outcome::Inspect { limit } = verdict.decision.outcome else {
+                let headers = Few::of(guard.as_deref(), &verdict, (&parts.headers, websocket));
                 let onward = self.finish(guard.as_deref(), &verdict, &mut parts)?;
-                return Ok(Passed { parts, body: Either::Left(body), websocket, onward });
+                let standing = Standing { id: verdict.id, head, headers, body: None };
+                return Ok(Passed { parts, body: Either::Left(body), keeping, onward, standing });
             };
             limit
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
         let held = read(body, limit).await;
+        if keeping.is_broken() {
+            let mut response = refused(gate, Reason::RequestTimeout);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Err(Box::new(response));
+        }
         let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
-        let verdict = self.ask(snapshot.as_deref(), &parts, head, (shown, websocket)).await;
+        let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
+        let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), websocket, onward })
+        let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
+        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
     }
 
-    fn link<'l>(&'l self, snapshot: Option<&Snapshot>, websocket: bool) -> Link<'l> {
-        let authorities = snapshot.and_then(|snapshot| snapshot.tls.authorities.as_ref());
-        let certificate = self.client.as_ref().and_then(|client| client.certificate(authorities, unix_now())).map(Shown::Own);
-        Link { websocket, certificate, ..Link::default() }
-    }
-
-    async fn ask<'s>(
-        &self,
-        snapshot: Option<&'s Snapshot>,
-        parts: &http::request::Parts,
-        (target, host): (&[u8], Option<&[u8]>),
-        (body, websocket): (Body<'_>, bool),
-    ) -> Verdict<'s> {
-        let link = self.link(snapshot, websocket);
-        let raw = RawRequest { method: parts.method.as_str().as_bytes(), target, host, headers: &parts.headers, link };
-        self.proxy.gate.decide(Door::Proxy, snapshot, &raw, (body, "")).await
+    async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {
+        self.proxy.gate.decide(Door::Proxy, snapshot, &head.raw(headers, snapshot), (body, "")).await
     }
 
     /// Makes the head ready to be forwarded and tells what goes back with the answer, or gives the answer.
@@ -279,7 +321,7 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
 }
 
 /// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Streamed, limit: usize) -> Option<Bytes> {
+async fn read(body: Paced, limit: usize) -> Option<Bytes> {
     if body.is_end_stream() {
         return None;
     }

@@ -1,5 +1,5 @@
 //! A WebSocket upgrade that was allowed into a tunnel of bytes (RFC 6455 §4), once the upstream has agreed to it.
-//! Sends nothing of what follows the upgrade before that, and reads nothing of what goes through after it.
+//! Sends nothing of what follows the upgrade before that; over HTTP/2 it is one stream (RFC 8441), to the upstream the same.
 
 use std::rc::Rc;
 
@@ -12,15 +12,19 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::carry::carry;
 use super::flow::Flow;
-use super::{Connection, forward};
+use super::standing::Standing;
+use super::{Connection, Proxy, forward};
+use crate::gate::Door;
 use crate::policy::Reason;
 use crate::request::{Headers, Values};
-use crate::transport::bounds;
+use crate::telemetry::Ended;
 use crate::transport::framing::Checked;
 use crate::transport::headers::lists;
 use crate::transport::listener::Stream;
@@ -38,8 +42,19 @@ fn is_named(headers: &HeaderMap) -> bool {
     named(UPGRADE, b"websocket") && named(CONNECTION, b"upgrade")
 }
 
+/// The upstream's side of a tunnel, and what the client's stands on.
+#[derive(Debug)]
+pub struct Agreed {
+    upstream: OnUpgrade,
+    standing: Standing,
+}
+
 /// As [`is_asked`], with the rest of the handshake (RFC 6455 §4.2.1). `Err` where it is a malformed one.
-pub fn websocket(parts: &Parts) -> Result<bool, Reason> {
+/// Over HTTP/2 it is a CONNECT (RFC 8441 §4), of which this makes the GET that it stands for.
+pub fn websocket(parts: &mut Parts) -> Result<bool, Reason> {
+    if let (Version::HTTP_2, Some(protocol)) = (parts.version, parts.extensions.remove::<Protocol>()) {
+        return extended(parts, &protocol).map(|()| true);
+    }
     if !is_asked(&parts.method, parts.version, &parts.headers) {
         return Ok(false);
     }
@@ -50,6 +65,22 @@ pub fn websocket(parts: &Parts) -> Result<bool, Reason> {
         Values::One(key) if is_key(key) && current && bodiless => Ok(true),
         Values::None | Values::One(_) | Values::Many => Err(Reason::Handshake),
     }
+}
+
+/// RFC 8441 §5: without a key, which the upstream gets from the gate.
+fn extended(parts: &mut Parts, protocol: &Protocol) -> Result<(), Reason> {
+    let value = |name: HeaderName| Headers::get(&parts.headers, name.as_str());
+    let bodiless = matches!(value(CONTENT_LENGTH), Values::None | Values::One(b"0"));
+    let current = value(SEC_WEBSOCKET_VERSION) == Values::One(b"13");
+    if parts.method != Method::CONNECT || protocol.as_str() != "websocket" || !current || !bodiless {
+        return Err(Reason::Handshake);
+    }
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|_| Reason::NotReady)?;
+    let key = HeaderValue::from_str(&STANDARD.encode(key)).map_err(|_| Reason::Handshake)?;
+    parts.headers.insert(SEC_WEBSOCKET_KEY, key);
+    parts.method = Method::GET;
+    Ok(())
 }
 
 /// Sixteen bytes in base64.
@@ -76,11 +107,13 @@ fn insist(headers: &mut HeaderMap) {
 }
 
 impl Connection {
-    /// Asks the upstream for the upgrade. Its 101 leaves its side of the tunnel behind for [`Self::tunnel`]; any other answer is an answer.
-    pub(super) async fn upgrade(&self, mut parts: Parts) -> Result<Response<Flow>, Reason> {
+    /// Asks the upstream for the upgrade. Its 101 leaves its side of the tunnel behind for [`Self::tunnel`], or, to a client that has
+    /// more than this stream, begins it; any other answer is an answer.
+    pub(super) async fn upgrade(&self, mut parts: Parts, standing: Standing) -> Result<Response<Flow>, Reason> {
         // A client can have named the key in `Connection`.
         let accept = parts.headers.get(SEC_WEBSOCKET_KEY).map(|key| accept(key.as_bytes())).ok_or(Reason::Handshake)?;
         insist(&mut parts.headers);
+        let stream = parts.extensions.remove::<OnUpgrade>().filter(|_| self.is_shared);
         let request = Request::from_parts(parts, Either::Right(Full::default()));
         let mut response = self.proxy.pool.upgrade(&self.lease, request).await?;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -90,25 +123,68 @@ impl Connection {
         }
         forward::clean_response(response.headers_mut());
         if !upgraded {
-            return Ok(response.map(Either::Left));
+            // RFC 8441 §5: to such a client a 200 would be the tunnel itself.
+            let mistaken = stream.is_some() && response.status().is_success();
+            return if mistaken { Err(Reason::BadGateway) } else { Ok(response.map(|body| Either::Left(body.into()))) };
         }
-        *self.upstream.borrow_mut() = Some(hyper::upgrade::on(&mut response));
+        let agreed = Agreed { upstream: hyper::upgrade::on(&mut response), standing };
         let headers = response.headers_mut();
         headers.remove(CONTENT_LENGTH);
-        insist(headers);
+        match stream {
+            None => {
+                insist(headers);
+                *self.agreed.borrow_mut() = Some(agreed);
+            }
+            Some(stream) => {
+                headers.remove(SEC_WEBSOCKET_ACCEPT);
+                *response.status_mut() = StatusCode::OK;
+                tokio::task::spawn_local(Rc::clone(&self.proxy).stream(stream, agreed));
+            }
+        }
         Ok(response.map(|_| Either::Right(Full::default())))
     }
 
     /// Runs the tunnel, if the connection has become one; `client` is what HTTP has left of it.
     pub async fn tunnel(self: Rc<Self>, client: Checked<Stream>) {
-        let upstream = self.upstream.take();
-        let Some(upstream) = upstream else { return close(client).await };
+        let agreed = self.agreed.take();
+        let Some(agreed) = agreed else { return close(client).await };
+        let proxy = Rc::clone(&self.proxy);
         // The upstream connection of earlier requests is of use to others now.
         drop(self);
-        match (client.open(), upstream.await) {
-            (Some(client), Ok(upstream)) => join(client, TokioIo::new(upstream)).await,
-            (_, Err(error)) => tracing::debug!("the upstream's side of a tunnel was lost: {error}"),
-            (None, Ok(_)) => tracing::error!("a tunnel was agreed on behind the back of the framing check; closed"),
+        match client.open() {
+            Some(client) => proxy.run(client, agreed).await,
+            None => tracing::error!("a tunnel was agreed on behind the back of the framing check; closed"),
+        }
+    }
+}
+
+impl Proxy {
+    /// A tunnel on one stream of a connection; the drain waits for it as it does for every stream.
+    async fn stream(self: Rc<Self>, stream: OnUpgrade, agreed: Agreed) {
+        match stream.await {
+            Ok(client) => self.run(TokioIo::new(client), agreed).await,
+            Err(error) => tracing::debug!("the client's side of a tunnel was lost: {error}"),
+        }
+    }
+
+    async fn run(&self, client: impl AsyncRead + AsyncWrite + Unpin, agreed: Agreed) {
+        let Agreed { upstream, standing } = agreed;
+        let upstream = match upstream.await {
+            Ok(upstream) => TokioIo::new(upstream),
+            Err(error) => return tracing::debug!("the upstream's side of a tunnel was lost: {error}"),
+        };
+        let (gate, id) = (&self.gate, standing.id);
+        let lost = async {
+            tokio::select! {
+                why = standing.lost(std::sync::Arc::clone(gate)) => why,
+                () = self.drain.cancelled() => Ended::Shutdown,
+            }
+        };
+        if let Some(why) = carry((client, upstream), lost, self.bounds.tunnel_idle).await {
+            gate.telemetry.ended(Door::Proxy, id, why);
+            if why == Ended::Idle {
+                gate.telemetry.metrics.refused("tunnel_idle");
+            }
         }
     }
 }
@@ -118,24 +194,6 @@ async fn close(mut client: Checked<Stream>) {
     if client.is_held() {
         let _ = client.shutdown().await;
     }
-}
-
-/// Carries bytes both ways, each no faster than it is taken, until both ends are done. No WebSocket stays half open
-/// (RFC 6455 §7.1.1): where one end has closed, the other gets a moment to finish.
-async fn join(client: impl AsyncRead + AsyncWrite, upstream: impl AsyncRead + AsyncWrite) {
-    let ((from_client, to_client), (from_upstream, to_upstream)) = (split(client), split(upstream));
-    let mut up = std::pin::pin!(carry(from_client, to_upstream));
-    let mut down = std::pin::pin!(carry(from_upstream, to_client));
-    let _ = tokio::select! {
-        () = &mut up => timeout(bounds::LINGER, down).await,
-        () = &mut down => timeout(bounds::LINGER, up).await,
-    };
-}
-
-/// An error on either side is an end like any other: nobody is left to tell.
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
-    let _ = copy(&mut from, &mut to).await;
-    let _ = to.shutdown().await;
 }
 
 #[cfg(test)]
@@ -148,7 +206,7 @@ mod tests {
 
     fn read(headers: &[(&str, &str)]) -> Result<bool, Reason> {
         let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
-        websocket(&request.body(()).unwrap().into_parts().0)
+        websocket(&mut request.body(()).unwrap().into_parts().0)
     }
 
     #[test]

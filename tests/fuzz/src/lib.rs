@@ -10,6 +10,7 @@ pub mod host;
 pub mod json_rpc;
 pub mod path;
 pub mod patterns;
+pub mod proxy_header;
 pub mod token;
 pub mod token_file;
 
@@ -34,7 +35,7 @@ mod tests {
     #[test]
     fn every_seed_holds() {
         let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-        let targets: [Target; 10] = [
+        let targets: [Target; 11] = [
             ("bearer", super::bearer::hold),
             ("check_request", super::check_request::hold),
             ("configuration", super::configuration::hold),
@@ -43,6 +44,7 @@ mod tests {
             ("json_rpc", super::json_rpc::hold),
             ("path", super::path::hold),
             ("patterns", super::patterns::hold),
+            ("proxy_header", super::proxy_header::hold),
             ("token", super::token::hold),
             ("token_file", super::token_file::hold),
         ];

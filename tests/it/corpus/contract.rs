@@ -33,6 +33,9 @@ const TABLE: &[(&str, u16, &str)] = &[
     ("ambiguous_framing", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous message framing"}"#),
     ("invalid_upgrade", 400, r#"{"error":"invalid_request","message":"Malformed WebSocket upgrade"}"#),
     ("headers_too_large", 431, r#"{"error":"invalid_request","message":"Request headers are too large"}"#),
+    ("too_many_headers", 431, r#"{"error":"invalid_request","message":"Too many request headers"}"#),
+    ("target_too_long", 414, r#"{"error":"invalid_request","message":"Request target is too long"}"#),
+    ("request_timeout", 408, r#"{"error":"invalid_request","message":"Request was not sent in time"}"#),
     ("not_ready", 503, r#"{"error":"temporarily_unavailable","message":"Not ready"}"#),
     ("credential_unavailable", 503, r#"{"error":"temporarily_unavailable","message":"Credential cannot be checked now"}"#),
 ];

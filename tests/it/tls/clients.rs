@@ -114,6 +114,22 @@ async fn a_certificate_that_nobody_vouches_for_is_no_connection_and_none_at_all_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tls_1_2_and_1_3_are_spoken_and_ask_for_the_same_certificate() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let gate = gate(&ours, &theirs, &with_clients("")).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let good = ours.believer_of(&[version], Some(&theirs.issue(&["client.test"])), &[]);
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let stream = dial(gate.proxy(), &good, HOST, b"").await.unwrap();
+            assert_eq!((stream.get_ref().1.protocol_version(), stream.get_ref().1.handshake_kind()), (Some(version.version), Some(kind)));
+            assert_eq!(get(&mut Wire::new(stream), "/app", "").await.status, 200);
+        }
+        let bad = ours.believer_of(&[version], Some(&ours.issue(&["client.test"])), &[]);
+        is_refused(&gate, &bad, "of another authority").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bound_token_counts_with_its_certificate_alone() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let source = format!("credentials: {{bound: {{kind: jwt, secret: {SECRET}, algorithms: HS256, issuer: it}}}}\n{ROUTES}");

@@ -3,6 +3,7 @@
 
 use crate::request::method::is_token_byte;
 use crate::transport::headers::lists;
+use crate::transport::proxy::ending;
 
 /// The end of an answer's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,13 @@ pub struct Answer<'a> {
     pub framing: Framing,
     /// Whether the connection can serve another request after it.
     pub keep: bool,
+}
+
+impl Answer<'_> {
+    /// Whether its body is one that may last longer than a credential.
+    pub fn lasts(&self) -> bool {
+        self.lines.iter().any(|(name, value)| name.eq_ignore_ascii_case("content-type") && ending::lasts(value))
+    }
 }
 
 impl<'a> Answer<'a> {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use crate::config::settings::Bounds;
-use crate::transport::framing::head_length;
+use crate::transport::drain::too_late;
+use crate::transport::framing::{Heads, Limits};
 use crate::transport::listener::Stream;
 
 /// What one read asks for.
@@ -25,34 +26,40 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 pub struct Client {
     pub stream: Stream,
     pub inbox: BytesMut,
+    heads: Heads,
     clock: Clock,
+    /// What a head gets here before the long way waits for it.
+    at_once: Duration,
     send_idle: Duration,
 }
 
 impl Client {
     pub fn new(stream: Stream, inbox: BytesMut, bounds: &Bounds) -> Self {
-        Self { stream, inbox, clock: Clock::new(), send_idle: bounds.send_idle }
+        let heads = Heads::new(Limits::from(bounds));
+        Self { stream, inbox, heads, clock: Clock::new(), at_once: bounds.head_time.min(AT_ONCE), send_idle: bounds.send_idle }
     }
 
     /// The length of the next head. `None` where the long way has to look at it; `Err` where no more will come.
-    pub async fn head(&mut self, idle: Duration, drain: &CancellationToken) -> io::Result<Option<usize>> {
+    pub async fn head(&mut self, idle: Duration, (drain, fresh): (&CancellationToken, bool)) -> io::Result<Option<usize>> {
+        let mut begun = None;
         loop {
             let is_first = self.inbox.is_empty();
             if !is_first {
-                match head_length(&self.inbox) {
+                match self.heads.length(&self.inbox) {
                     Ok(Some(length)) => return Ok(Some(length)),
                     Ok(None) if self.inbox.len() <= PARTIAL => {}
                     Ok(None) | Err(_) => return Ok(None),
                 }
             }
             self.inbox.reserve(READ);
-            let limit = if is_first { idle } else { AT_ONCE };
+            // However many reads it comes in.
+            let limit = if is_first { idle } else { self.at_once.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed()) };
             let Self { stream, inbox, clock, .. } = self;
             let read = clock.within(limit, async {
                 tokio::select! {
                     biased;
                     read = stream.read_buf(inbox) => read,
-                    () = drain.cancelled() => Ok(0),
+                    () = too_late(drain, fresh) => Ok(0),
                 }
             });
             match read.await.transpose()? {
@@ -97,5 +104,13 @@ impl Client {
         }
         let Self { stream, clock, .. } = self;
         clock.within(self.send_idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
+    }
+
+    /// Says that nothing was cut off (RFC 8446 §6.1); TCP does by itself.
+    pub async fn end(&mut self) {
+        let Self { stream, clock, .. } = self;
+        if matches!(stream, Stream::Tls(_)) {
+            let _ = clock.within(AT_ONCE, stream.shutdown()).await;
+        }
     }
 }

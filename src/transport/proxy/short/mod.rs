@@ -11,11 +11,13 @@ mod response;
 mod straight;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Buf;
 use tokio_util::sync::CancellationToken;
 
+use super::standing::{Few, Head as Asked, Lost, Standing, link};
 use super::{Connection, Onward};
 use crate::config::settings::Target;
 use crate::gate::Door;
@@ -24,10 +26,11 @@ use crate::request::{Body, RawRequest};
 use crate::telemetry::DecisionId;
 use crate::transport::answer as own;
 use crate::transport::arrival::Arrival;
+use crate::transport::pulse::Overrun;
 use answer::Answer;
 use client::Client;
 use head::Head;
-use relay::relay;
+use relay::{Until, relay};
 pub use straight::Idle;
 use straight::Straight;
 
@@ -40,7 +43,7 @@ enum Next {
 
 /// A request that was decided on: `out` has the head for the upstream, or a whole answer for the client.
 enum Decided {
-    Passed(Onward),
+    Passed(Onward, DecisionId),
     Answered,
 }
 
@@ -48,7 +51,6 @@ enum Decided {
 struct Way<'c> {
     connection: &'c Connection,
     authority: &'c str,
-    drain: &'c CancellationToken,
     client: Client,
     upstream: Option<Straight>,
     out: Vec<u8>,
@@ -64,22 +66,35 @@ pub async fn run(connection: &Connection, arrived: Arrival, drain: &Cancellation
     let Arrival { stream, ahead, protocol, about } = arrived;
     let upstream = connection.proxy.idle.take();
     let mut way =
-        Way { connection, authority, drain, client: Client::new(stream, ahead, &connection.proxy.bounds), upstream, out: Vec::with_capacity(1024) };
+        Way { connection, authority, client: Client::new(stream, ahead, &connection.proxy.bounds), upstream, out: Vec::with_capacity(1024) };
+    let mut fresh = true;
     let goes_on = loop {
-        match way.client.head(connection.proxy.bounds.idle, drain).await {
+        match way.client.head(connection.proxy.bounds.idle, (drain, std::mem::take(&mut fresh))).await {
             Ok(Some(length)) => match way.serve(length).await {
                 Ok(Next::Again) => {}
-                Ok(Next::Close) | Err(_) => break false,
+                Ok(Next::Close) => break false,
                 Ok(Next::Long) => break true,
+                Err(error) => break late(connection, Overrun::Send, &error),
             },
             Ok(None) => break true,
-            Err(_) => break false,
+            Err(error) => break late(connection, Overrun::Idle, &error),
         }
     };
     if let Some(upstream) = way.upstream {
         connection.proxy.idle.put_back(upstream);
     }
+    if !goes_on {
+        way.client.end().await;
+    }
     goes_on.then(|| Arrival { stream: way.client.stream, ahead: way.client.inbox, protocol, about })
+}
+
+/// Counts what was not done in its time; the connection does not go on.
+fn late(connection: &Connection, overrun: Overrun, error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::TimedOut {
+        connection.proxy.gate.telemetry.metrics.refused(overrun.as_str());
+    }
+    false
 }
 
 impl Way<'_> {
@@ -90,10 +105,10 @@ impl Way<'_> {
             self.client.inbox = inbox;
             return Ok(Next::Long);
         };
-        let close = head.close || self.drain.is_cancelled();
+        let close = head.close || self.connection.proxy.leaving.is_cancelled();
         let served = match self.decide(&head, close).await {
             Decided::Answered => self.client.write(&self.out).await.map(|()| true),
-            Decided::Passed(onward) => self.pass(head.method, &onward, close).await,
+            Decided::Passed(onward, id) => self.pass((&head, id), &onward, close).await,
         };
         let goes_on = served?;
         // What came behind this request, before and after the answer.
@@ -110,14 +125,14 @@ impl Way<'_> {
         let (method, target, host) = (head.method.as_bytes(), head.target.as_bytes(), Some(head.host));
         let guard = gate.live.current();
         let snapshot = guard.as_deref();
-        let raw = RawRequest { method, target, host, headers: &head.lines, link: self.connection.link(snapshot, false) };
+        let raw = RawRequest { method, target, host, headers: &head.lines, link: link(self.connection.client.as_deref(), snapshot, false) };
         // There is no body: where it would have to be inspected, there is nothing to see.
         let verdict = gate.decide(Door::Proxy, snapshot, &raw, (Body::Partial, "")).await;
         let decision = &verdict.decision;
         self.out.clear();
         let denial = match (&decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => match request::write(&mut self.out, head, (snapshot, &verdict), &self.connection.peer) {
-                Ok(()) => return Decided::Passed(Onward::of(decision)),
+                Ok(()) => return Decided::Passed(Onward::of(decision), verdict.id),
                 Err(reason) => reason.into(),
             },
             (Outcome::Preflight(preflight), _) => {
@@ -135,7 +150,8 @@ impl Way<'_> {
     }
 
     /// Takes the request in `out` to the upstream and the answer back. Whether the client's connection goes on.
-    async fn pass(&mut self, method: &str, onward: &Onward, close: bool) -> io::Result<bool> {
+    async fn pass(&mut self, (request, id): (&Head<'_>, DecisionId), onward: &Onward, close: bool) -> io::Result<bool> {
+        let method = request.method;
         let started = Instant::now();
         let answered = self.ask(method).await?;
         self.connection.proxy.gate.telemetry.metrics.upstream.observe(started.elapsed());
@@ -143,7 +159,7 @@ impl Way<'_> {
         let read = |upstream: &mut Straight, length: usize, out: &mut Vec<u8>| {
             let answer = Answer::read(upstream.inbox.get(..length)?, method)?;
             response::head(out, &answer, onward, close);
-            Some((answer.framing, answer.keep))
+            Some((answer.framing, answer.keep, answer.lasts()))
         };
         let taken = match (answered, self.upstream.take()) {
             (Ok(length), Some(mut upstream)) => match read(&mut upstream, length, &mut self.out) {
@@ -157,8 +173,12 @@ impl Way<'_> {
             (Err(reason), _) => Err(reason),
         };
         match taken {
-            Ok((mut upstream, (framing, keep))) => {
-                relay(&mut self.client, &mut upstream, framing, &mut self.out).await?;
+            Ok((mut upstream, (framing, keep, lasts))) => {
+                let mut until = Until(lasts.then(|| self.standing(request, id)));
+                if let Some(why) = relay(&mut self.client, (&mut upstream, &mut until), framing, &mut self.out).await? {
+                    self.connection.proxy.gate.telemetry.ended(Door::Proxy, id, why);
+                    return Ok(false);
+                }
                 self.upstream = Some(upstream).filter(|upstream| keep && upstream.inbox.is_empty());
                 Ok(true)
             }
@@ -175,6 +195,15 @@ impl Way<'_> {
         }
     }
 
+    /// Ready once an answer that lasts may not go on.
+    fn standing(&self, request: &Head<'_>, id: DecisionId) -> Lost {
+        let (target, host, client) = (request.target.to_owned(), Some(request.host.to_vec()), self.connection.client.clone());
+        let method = http::Method::from_bytes(request.method.as_bytes()).unwrap_or_default();
+        let gate = Arc::clone(&self.connection.proxy.gate);
+        let headers = gate.live.current().as_deref().map(|snapshot| Few::of_lines(snapshot, request.lines.iter())).unwrap_or_default();
+        Box::pin(Standing { id, head: Asked { method, target, host, websocket: false, client }, headers, body: None }.lost(gate))
+    }
+
     /// The length of the head of the upstream's answer. A kept connection that had gone stale is replaced once, where that can do no harm
     /// (RFC 9110 §9.2.2): there is no body to lose.
     async fn ask(&mut self, method: &str) -> io::Result<Result<usize, Reason>> {
@@ -189,11 +218,11 @@ impl Way<'_> {
         loop {
             let (mut upstream, is_kept) = match kept.take() {
                 Some(kept) => (kept, true),
-                None => match self.client.watching(limits.connect_timeout, Straight::connect(self.authority)).await? {
+                None => match self.client.watching(limits.connect_timeout, Straight::connect(self.authority, limits.connect_timeout)).await? {
                     None => return Ok(Err(Reason::GatewayTimeout)),
                     Some(Err(error)) => {
                         tracing::warn!("cannot connect to the upstream at {}: {error}", self.authority);
-                        return Ok(Err(Reason::BadGateway));
+                        return Ok(Err(if error.kind() == io::ErrorKind::TimedOut { Reason::GatewayTimeout } else { Reason::BadGateway }));
                     }
                     Some(Ok(upstream)) => (upstream, false),
                 },

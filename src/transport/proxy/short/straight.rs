@@ -6,12 +6,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::bounds;
+use crate::transport::{bounds, connect};
 
 /// What one read asks for.
 const READ: usize = 8 * 1024;
@@ -45,10 +46,8 @@ impl Idle {
 
 impl Straight {
     /// `authority` is `host:port`, resolved now.
-    pub async fn connect(authority: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(authority).await?;
-        let _ = stream.set_nodelay(true);
-        Ok(Self { stream, inbox: BytesMut::new() })
+    pub async fn connect(authority: &str, limit: Duration) -> io::Result<Self> {
+        Ok(Self { stream: connect::tcp(authority, limit).await?, inbox: BytesMut::new() })
     }
 
     /// Whether the upstream has closed it, or said something that nobody asked for.

@@ -73,6 +73,7 @@ impl Pool {
         Self { upstream, host, tls, idle, twos, connecting, chose_one }
     }
 
+    /// What it connects to, and how long that may take.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
     }
