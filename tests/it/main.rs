@@ -27,4 +27,5 @@ mod streams;
 mod tls;
 mod token_commands;
 mod trial;
+mod upstream_side;
 mod websocket;
