@@ -161,8 +161,13 @@ fn print(folder: &TempDir, arguments: &[&str]) -> String {
 fn incoming(loader: Loader) {
     let pod = Pod::start(By::Uid);
     pod.is_open();
+    let open: Vec<TcpStream> = POD.iter().map(|ip| pod.network.client.connect(ip, SERVICE).unwrap()).collect();
     pod.intercept(loader, &["--ports", "3000"]);
     pod.is_guarded(SERVICE);
+    for stream in &open {
+        assert_eq!(Ask::get("/").exchange(stream).unwrap().status, 200, "what was open before the rules goes on as it was");
+        assert_eq!(pod.service.take().len(), 1);
+    }
     // Loaded again, they say the same.
     pod.intercept(loader, &["--ports", "3000"]);
     pod.is_guarded(SERVICE);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -237,6 +238,20 @@ async fn a_websocket_and_a_large_body_go_through_it_unchanged() {
     posting.send(&payload).await;
     assert_eq!(posting.reply(false).await.status, 200);
     assert!(gate.upstream.take()[0].body == payload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_ends_says_that_nothing_was_cut_off() {
+    let authority = Authority::new("ours");
+    let gate = gate(&authority, ROUTES).await;
+    for (method, fields) in [("GET", "connection: close\r\n"), ("GET", "connection: close\r\nexpect: 100-continue\r\n"), ("POST", "a\r\n")] {
+        let mut stream = dial(gate.proxy(), &authority.believer(None, &[]), HOST, b"").await.unwrap();
+        stream.write_all(format!("{method} /open HTTP/1.1\r\nhost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        // RFC 8446 §6.1: without `close_notify` this is an error.
+        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut all)).await.expect("closed in time").expect("with a word");
+        assert!(all.starts_with(if method == "GET" { b"HTTP/1.1 200 " } else { b"HTTP/1.1 400 " }), "{fields:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! Connections that a proxy in front brings, with a header that says from where: believed of whom it is expected of, and of nobody else.
 
 use super::*;
-use tokio::io::AsyncWriteExt;
 
 const CONFIG: &str = "proxy_protocol: true\nroutes: {/open: public}\n";
 

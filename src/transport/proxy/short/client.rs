@@ -105,4 +105,12 @@ impl Client {
         let Self { stream, clock, .. } = self;
         clock.within(self.send_idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
     }
+
+    /// Says that nothing was cut off (RFC 8446 §6.1); TCP does by itself.
+    pub async fn end(&mut self) {
+        let Self { stream, clock, .. } = self;
+        if matches!(stream, Stream::Tls(_)) {
+            let _ = clock.within(AT_ONCE, stream.shutdown()).await;
+        }
+    }
 }

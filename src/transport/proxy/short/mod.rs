@@ -83,6 +83,9 @@ pub async fn run(connection: &Connection, arrived: Arrival, drain: &Cancellation
     if let Some(upstream) = way.upstream {
         connection.proxy.idle.put_back(upstream);
     }
+    if !goes_on {
+        way.client.end().await;
+    }
     goes_on.then(|| Arrival { stream: way.client.stream, ahead: way.client.inbox, protocol, about })
 }
 
