@@ -273,7 +273,7 @@ fn credentials_that_prove_nothing_are_faults() {
 fn every_key_of_a_later_version_is_refused_by_name() {
     let mut later = BTreeSet::new();
     collect(&FILE, &mut Vec::new(), &mut later);
-    assert!(later.len() > 15, "{later:?}");
+    assert!(later.len() > 10, "{later:?}");
     for (path, said) in later {
         let config = path.iter().rev().fold("7".to_owned(), |inner, key| format!("{{\"{key}\": {inner}}}"));
         let faults = faults_of(&config);

@@ -58,6 +58,33 @@ impl Upstream {
         Self { address, seen }
     }
 
+    /// As [`Self::serving`], with each request as soon as its head is there; its connection serves no other.
+    pub async fn heads<F, A>(answer: F) -> Self
+    where
+        F: Fn(Wire, String) -> A + Send + Sync + 'static,
+        A: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (book, answer) = (Arc::clone(&seen), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (book, answer) = (Arc::clone(&book), Arc::clone(&answer));
+                stream.set_nodelay(true).unwrap();
+                tokio::spawn(async move {
+                    let mut wire = Wire::new(stream);
+                    if let Some(head) = wire.try_head().await {
+                        let first = head.lines().next().unwrap_or_default().to_owned();
+                        book.lock().unwrap().push(Message { first, head: head.clone().into_bytes(), headers: Vec::new(), body: Vec::new() });
+                        answer(wire, head).await;
+                    }
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
     /// What came since it was last asked.
     pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut *self.seen.lock().unwrap())

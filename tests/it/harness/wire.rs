@@ -77,6 +77,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         String::from_utf8(self.take(end)).unwrap()
     }
 
+    /// The next head; `None` where the other side is gone.
+    pub async fn try_head(&mut self) -> Option<String> {
+        let end = self.until(b"\r\n\r\n").await?;
+        String::from_utf8(self.take(end)).ok()
+    }
+
     /// Waits for `count` bytes.
     pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let bytes = tokio::time::timeout(DEADLINE, self.try_bytes(count)).await.expect("bytes in time");

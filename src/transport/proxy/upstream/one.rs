@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -44,11 +44,21 @@ impl One {
     }
 
     /// `Ok` is an answer of any kind.
-    pub async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
-        self.allowance.set(bounds::RESPONSE_HEAD);
+    pub async fn send(&mut self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        frame(&mut request);
+        // What hyper takes for one head at most, and what it may have read with it.
+        self.allowance.set(2 * bounds::RESPONSE_HEAD);
         let answer = self.sender.try_send_request(request).await;
         self.allowance.free();
         answer
+    }
+}
+
+/// A body whose length is not known goes in chunks, whatever the method: hyper leaves that of a GET out.
+fn frame(request: &mut Request<Outgoing>) {
+    let unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    if unknown && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
