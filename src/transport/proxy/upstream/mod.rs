@@ -272,7 +272,7 @@ fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, Reason> {
 
 fn streamed(response: Response<Incoming>, stream: Option<Stream>) -> Response<Streamed> {
     let (parts, body) = response.into_parts();
-    let body = Streamed::new(body, parts.version, &parts.headers);
+    let body = Streamed::new(body, parts.version, &parts.headers).answer();
     let body = match stream {
         Some(stream) => body.holding(Rc::new(stream)),
         None => body,
