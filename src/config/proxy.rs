@@ -14,6 +14,8 @@ use super::tree::{Node, Value};
 const URL: &str = "`http://host:port`, `https://host`, `h2c://host:port`, `unix:/path` or `original_destination`, without path, query and user";
 /// What hyper's HTTP/1 parser takes without a heap, and far beyond any real request.
 const MAX_HEAD: usize = 1024 * 1024;
+/// Some less than the `http` crate takes.
+const MAX_TARGET: usize = 60 * 1024;
 
 pub fn upstream(node: &Node, faults: &mut Faults) -> Option<Upstream> {
     let (url, options) = match node.text() {
@@ -84,9 +86,9 @@ pub fn bounds(node: Option<&Node>, faults: &mut Faults) -> Bounds {
     let small = |key: &str, default: u32| u32::try_from(count(key, 0)).ok().filter(|count| *count > 0).unwrap_or(default);
     let size = |key: &str, default: usize| said(key).and_then(Node::text).and_then(quantity::size).unwrap_or(default);
     let time = |key: &str, default: Duration| quantity::said(said(key), default);
-    for key in ["head", "target"] {
-        if let Some(node) = said(key).filter(|node| node.text().and_then(quantity::size).is_some_and(|size| !(256..=MAX_HEAD).contains(&size))) {
-            faults.at(node, format!("`bounds.{key}` is {}; it is from `256B` to `1MiB`", node.quoted()));
+    for (key, most, told) in [("head", MAX_HEAD, "1MiB"), ("target", MAX_TARGET, "60KiB")] {
+        if let Some(node) = said(key).filter(|node| node.text().and_then(quantity::size).is_some_and(|size| !(256..=most).contains(&size))) {
+            faults.at(node, format!("`bounds.{key}` is {}; it is from `256B` to `{told}`", node.quoted()));
         }
     }
     Bounds {

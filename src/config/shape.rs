@@ -125,7 +125,7 @@ const BOUNDS: &[Key] = &[
     key("streams", Shape::Count, "requests in flight on an HTTP/2 connection; default `128`"),
     key("head", Shape::Size, "request line and header fields, 431 beyond; default `60KiB`, at most `1MiB`"),
     key("headers", Shape::Count, "header fields, 431 beyond; default `100`"),
-    key("target", Shape::Size, "path and query, 414 beyond; default `8KiB`"),
+    key("target", Shape::Size, "path and query, 414 beyond; default `8KiB`, at most `60KiB`"),
     key("handshake_time", Shape::Duration, "for PROXY header, TLS handshake and the first byte; default `10s`"),
     key("head_time", Shape::Duration, "from the first byte of a head to its last, 408 beyond; default `10s`"),
     key("idle", Shape::Duration, "between two requests; default `60s`"),

@@ -71,7 +71,7 @@ impl Pattern {
             None => (None, text),
         };
         if let Some(method) = method
-            && !(!method.is_empty() && method.bytes().all(|byte| method::is_token_byte(byte) && !byte.is_ascii_lowercase()) && method != "CONNECT")
+            && !(method::is_token(method.as_bytes()) && !method.bytes().any(|byte| byte.is_ascii_lowercase()) && method != "CONNECT")
         {
             return Err(PatternFault::Method);
         }

@@ -12,7 +12,7 @@ impl<'a> Method<'a> {
     /// `None` where the bytes are not a token.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let text = str::from_utf8(bytes).ok()?;
-        (!text.is_empty() && text.len() <= 32 && text.bytes().all(is_token_byte)).then_some(Self(text))
+        (text.len() <= 32 && is_token(bytes)).then_some(Self(text))
     }
 
     pub fn as_str(self) -> &'a str {
@@ -25,8 +25,27 @@ impl<'a> Method<'a> {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-pub const fn is_token_byte(byte: u8) -> bool {
+const fn is_token_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'|' | b'~' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.')
+}
+
+/// The same, looked up: one load a byte.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+static TOKEN_BYTES: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    loop {
+        table[byte as usize] = is_token_byte(byte);
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
+/// `token` of RFC 9110 §5.6.2.
+pub fn is_token(bytes: &[u8]) -> bool {
+    // Without an early end: most are tokens.
+    !bytes.is_empty() && bytes.iter().fold(true, |all, byte| all & TOKEN_BYTES.get(usize::from(*byte)).is_some_and(|is| *is))
 }
 
 #[cfg(test)]
@@ -36,7 +55,9 @@ mod tests {
     #[test]
     fn token_bytes_are_those_of_rfc_9110() {
         for byte in 0..=u8::MAX {
-            assert_eq!(is_token_byte(byte), byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte), "{byte}");
+            let expected = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!((is_token_byte(byte), is_token(&[b'a', byte])), (expected, expected), "{byte}");
         }
+        assert!(!is_token(b""));
     }
 }

@@ -164,9 +164,27 @@ fn line(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>) {
     if let Some(trace) = trace {
         text("trace_id", &trace.trace_id());
     }
-    let nanos = elapsed.as_nanos();
-    // Writing to a vector does not fail.
-    let _ = writeln!(out, ",\"generation\":{generation},\"micros\":{}.{:03}}}", nanos / 1000, nanos % 1000);
+    out.extend_from_slice(b",\"generation\":");
+    whole(out, *generation, 1);
+    out.extend_from_slice(b",\"micros\":");
+    let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    whole(out, nanos / 1000, 1);
+    out.push(b'.');
+    whole(out, nanos % 1000, 3);
+    out.extend_from_slice(b"}\n");
+}
+
+/// A number with at least so many digits.
+fn whole(out: &mut Vec<u8>, mut number: u64, least: usize) {
+    let (mut digits, mut at) = ([b'0'; 20], 20);
+    while number > 0 || at > 20 - least {
+        at -= 1;
+        if let (Some(slot), Ok(digit)) = (digits.get_mut(at), u8::try_from(number % 10)) {
+            *slot = b'0' + digit;
+        }
+        number /= 10;
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
 fn end(out: &mut Vec<u8>, (door, id, why): (Door, DecisionId, Ended)) {
@@ -220,6 +238,15 @@ mod tests {
             let mut out = Vec::new();
             quoted(&mut out, text);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for (number, least, expected) in [(0, 1, "0"), (7, 1, "7"), (7, 3, "007"), (1000, 3, "1000"), (u64::MAX, 1, "18446744073709551615")] {
+            let mut out = Vec::new();
+            whole(&mut out, number, least);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

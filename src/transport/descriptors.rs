@@ -9,10 +9,10 @@ const OTHERS: u64 = 256;
 /// Raises the soft limit to the hard one; warns where that is too little for so many connections, each with one to the upstream.
 pub fn raise(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-            tracing::warn!("the limit of open files cannot be raised: {error}");
-        }
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!("the limit of open files cannot be raised: {error}");
     }
     let needed = (connections as u64).saturating_mul(2).saturating_add(OTHERS);
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {

@@ -59,9 +59,7 @@ pub async fn connect(destination: SocketAddr, mark: Option<u32>) -> io::Result<T
     if let Some(mark) = mark {
         SockRef::from(&socket).set_mark(mark)?;
     }
-    let stream = socket.connect(destination).await?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+    socket.connect(destination).await
 }
 
 /// Whether the system lets this process mark connections, asked before the first client needs it.

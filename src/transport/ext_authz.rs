@@ -78,7 +78,11 @@ pub async fn serve(gate: Arc<Gate>, health: Health, incoming: UnboundedReceiver<
     let incoming = UnboundedReceiverStream::new(incoming).map(|stream| Ok::<_, io::Error>(Gathered(stream)));
     let served = Server::builder()
         .max_concurrent_streams(Some(bounds::GRPC_STREAMS))
-        .http2_max_pending_accept_reset_streams(Some(20))
+        // A proxy whose clients go away gives up all its checks at once, and the others' must not end with them.
+        .http2_max_pending_accept_reset_streams(usize::try_from(bounds::GRPC_STREAMS).ok())
+        .http2_max_local_error_reset_streams(Some(bounds::LOCAL_RESETS))
+        .http2_keepalive_interval(Some(bounds::PING_INTERVAL))
+        .http2_keepalive_timeout(Some(bounds::PING_TIMEOUT))
         .http2_max_header_list_size(Some(16 * 1024))
         .add_service(check)
         .add_service(health.server)

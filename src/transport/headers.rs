@@ -65,8 +65,8 @@ const HOP_BY_HOP: [&str; 11] = [
     "expect",
 ];
 
-pub fn ends_at_hop(name: &str) -> bool {
-    HOP_BY_HOP.iter().any(|known| known.len() == name.len() && known.eq_ignore_ascii_case(name))
+pub fn ends_at_hop(name: &[u8]) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.len() == name.len() && known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Names that `Connection` must not take away: they say where a message goes and where it ends.
@@ -74,7 +74,7 @@ const NOT_NOMINATED: [&str; 4] = ["host", "content-length", "transfer-encoding",
 
 /// Removes what is for this hop only. Done before anything is decided, so that the gate sees what the upstream will see.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| ends_at_hop(name.as_str())).cloned().collect();
+    let mut names: Vec<HeaderName> = headers.keys().filter(|name| ends_at_hop(name.as_str().as_bytes())).cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

@@ -125,6 +125,10 @@ impl Gate {
         self.process = start(&self.desk, self.ports.admin);
     }
 
+    pub fn proxy_port(&self) -> u16 {
+        self.ports.proxy
+    }
+
     /// The proxy door's answer.
     pub fn ask(&self, ask: &Ask) -> Answer {
         ask.send(self.ports.proxy)

@@ -12,6 +12,7 @@ mod examples;
 mod faults;
 mod firebase;
 mod gate;
+mod haproxy;
 mod intercept;
 mod jwt;
 mod message;

@@ -8,6 +8,7 @@ pub mod everywhere;
 pub mod example;
 pub mod frames;
 pub mod grpc;
+pub mod http2;
 pub mod process;
 pub mod sign;
 pub mod tls;

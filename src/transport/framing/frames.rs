@@ -94,10 +94,11 @@ impl<T> Frames<T> {
                 _ => {}
             }
         });
-        if self.exceeded.is_some() && !self.outgoing.inside() {
-            if let Some(reader) = self.reader.take() {
-                reader.wake();
-            }
+        if self.exceeded.is_some()
+            && !self.outgoing.inside()
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
         }
     }
 }
@@ -203,10 +204,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Frames<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.refused {
-            if let Some(inner) = this.inner.take() {
-                tokio::task::spawn_local(async move { linger(inner, &[]).await });
-            }
+        if this.refused
+            && let Some(inner) = this.inner.take()
+        {
+            tokio::task::spawn_local(async move { linger(inner, &[]).await });
         }
         match &mut this.inner {
             Some(inner) => Pin::new(inner).poll_shutdown(context),

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{Limits, State, broken};
 use crate::policy::Reason;
-use crate::request::method::is_token_byte;
+use crate::request::method::is_token;
 use crate::transport::bounds;
 use crate::transport::headers::lists;
 
@@ -29,7 +29,7 @@ impl Head {
             let start = lines.at;
             match lines.next() {
                 Err(()) => return Err(Reason::Framing),
-                Ok(None) if bytes.len() > limits.head => return Err(self.too_long()),
+                Ok(None) if bytes.len() > limits.head => return Err(self.too_long(limits)),
                 Ok(None) => {
                     (self.at, self.seen) = (lines.at, lines.seen);
                     return Ok(None);
@@ -43,7 +43,7 @@ impl Head {
             }
         }
         if lines.at > limits.head {
-            return Err(self.too_long());
+            return Err(self.too_long(limits));
         }
         if self.fields.count > limits.headers {
             return Err(Reason::TooManyHeaders);
@@ -57,8 +57,9 @@ impl Head {
     }
 
     /// Which part of it is too long.
-    fn too_long(&self) -> Reason {
-        if self.first.is_none() { Reason::TargetTooLong } else { Reason::HeadersTooLarge }
+    fn too_long(&self, limits: Limits) -> Reason {
+        let is_first = self.first.as_ref().is_none_or(|first| first.len() > limits.target);
+        if is_first { Reason::TargetTooLong } else { Reason::HeadersTooLarge }
     }
 }
 
@@ -95,7 +96,7 @@ fn request_line(line: &[u8], longest: usize) -> Result<bool, Reason> {
     let method_end = memchr::memchr(b' ', line).ok_or(Reason::Framing)?;
     let version_start = memchr::memrchr(b' ', line).filter(|last| *last > method_end).ok_or(Reason::Framing)?;
     let method = line.get(..method_end).unwrap_or_default();
-    if method.is_empty() || !method.iter().copied().all(is_token_byte) {
+    if !is_token(method) {
         return Err(Reason::InvalidMethod);
     }
     if method == b"CONNECT" {
@@ -141,7 +142,7 @@ impl Fields {
         // A line that begins with white space is a fold, and a space before the colon is no token: both fall out here.
         let colon = memchr::memchr(b':', line).ok_or(Reason::Framing)?;
         let (name, value) = line.split_at_checked(colon).ok_or(Reason::Framing)?;
-        if name.is_empty() || !name.iter().copied().all(is_token_byte) {
+        if !is_token(name) {
             return Err(Reason::Framing);
         }
         let value = value.get(1..).unwrap_or_default();

@@ -5,6 +5,7 @@ mod budget;
 pub mod chunks;
 pub mod frames;
 mod grammar;
+mod heads;
 mod walk;
 
 use std::cell::Cell;
@@ -17,11 +18,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::bounds;
 use super::pulse::Pulse;
-use crate::config::settings::Bounds;
 use crate::policy::Reason;
 use grammar::{Head, chunk_line, crlf, trailers};
+
+pub use heads::{Heads, Limits};
 
 /// The method of the request that stands for a refused one.
 pub const REFUSED: &str = "SCOPEGATE-REFUSED";
@@ -33,29 +34,6 @@ const DIRECT: usize = 64 * 1024;
 
 /// Why the stand-in stands there, for the service behind the parser.
 pub type Refusal = Rc<Cell<Option<Reason>>>;
-
-/// What a head may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// In bytes.
-    pub head: usize,
-    /// In fields.
-    pub headers: usize,
-    /// In bytes.
-    pub target: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { head: bounds::HEAD, headers: bounds::HEADERS, target: bounds::HEAD }
-    }
-}
-
-impl From<&Bounds> for Limits {
-    fn from(bounds: &Bounds) -> Self {
-        Self { head: bounds.head, headers: bounds.headers, target: bounds.target }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -90,29 +68,6 @@ pub struct Checked<T> {
     good: usize,
     refusal: Refusal,
     holds: bool,
-}
-
-/// The lengths of heads that somebody else reads.
-#[derive(Debug)]
-pub struct Heads {
-    head: Head,
-    limits: Limits,
-}
-
-impl Heads {
-    pub fn new(limits: Limits) -> Self {
-        Self { head: Head::default(), limits }
-    }
-
-    /// The length of the head that `bytes` begin with, once it is whole; until then they begin with the same. `Err` where its framing has not
-    /// one reading.
-    pub fn length(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
-        let read = self.head.read(bytes, self.limits);
-        if !matches!(read, Ok(None)) {
-            self.head = Head::default();
-        }
-        Ok(read?.map(|(length, _)| length))
-    }
 }
 
 impl<T> Checked<T> {

@@ -49,8 +49,8 @@ struct Tunnel<C, U> {
 }
 
 /// Carries frames both ways until `lost` says why they must not go on, nothing has moved for `idle`, or an end is done.
-/// Gives why, where it is the gate that ended it.
-pub async fn carry<C, U>((client, upstream): (C, U), lost: impl Future<Output = Ended>, idle: Duration) -> Option<Ended>
+/// Tells why, where it is the gate that ends it.
+pub async fn carry<C, U>((client, upstream): (C, U), lost: impl Future<Output = Ended>, idle: Duration, tell: impl FnOnce(Ended))
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -61,10 +61,12 @@ where
         ended = tunnel.run(idle) => ended,
     };
     match ended {
-        Some(ended) => tunnel.part(ended).await,
+        Some(ended) => {
+            tell(ended);
+            tunnel.part(ended).await;
+        }
         None => tunnel.finish().await,
     }
-    ended
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Tunnel<C, U> {
@@ -254,9 +256,9 @@ impl Way {
             return Poll::Ready(());
         }
         self.held.extend_from_slice(room.filled());
-        match self.frames.walk(self.held.get(self.good..).unwrap_or_default()) {
-            Ok(good) => self.good += good,
-            Err(_) => self.over = Some(Over::Malformed),
+        self.good += self.frames.walk(self.held.get(self.good..).unwrap_or_default());
+        if self.frames.is_malformed() {
+            self.over = Some(Over::Malformed);
         }
         Poll::Ready(())
     }

@@ -1,7 +1,7 @@
 //! The head of an allowed request into the head that the upstream gets, and the upstream's into the client's.
 //! Client-set identity headers go first, the gate's own come last, so that nothing the client says can take them away.
 
-use http::header::{COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
 
@@ -131,6 +131,20 @@ pub fn pinned(target: &[u8], left: Option<Option<String>>) -> Result<Option<Stri
     }))
 }
 
+/// This hop, for a trusted proxy's account in the form of RFC 7239 §4: an IPv6 address in brackets, and whatever is no token in quotes.
+fn element(headers: &HeaderMap, peer: &Peer) -> Option<String> {
+    let quoted = |value: &str| {
+        let plain = value.bytes().all(crate::request::method::is_token_byte);
+        if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
+    };
+    let node = match peer.address.as_ref().map(HeaderValue::to_str) {
+        None => "unknown".to_owned(),
+        Some(address) => address.ok().map(|address| if address.contains(':') { format!("[{address}]") } else { address.to_owned() })?,
+    };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map_or_else(String::new, |host| format!(";host={}", quoted(host)));
+    Some(format!("for={}{host};proto={}", quoted(&node), peer.scheme))
+}
+
 /// A trusted proxy's account of the client goes on with the proxy added; anybody else's is replaced.
 fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
     let trusted = peer.trusted;
@@ -138,6 +152,14 @@ fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
         let before = if trusted { joined(headers) } else { None };
         let list = before.and_then(|before| HeaderValue::from_str(&format!("{before}, {}", address.to_str().ok()?)).ok());
         headers.insert(FORWARDED_FOR, list.unwrap_or_else(|| address.clone()));
+    }
+    // Who gives no such account is given none: two that differ would be worse than one.
+    let said: Vec<&[u8]> = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect();
+    if let Some(own) = element(headers, peer).filter(|_| trusted && !said.is_empty()) {
+        let list = [&said[..], &[own.as_bytes()]].concat().join(&b", "[..]);
+        if let Ok(list) = HeaderValue::from_bytes(&list) {
+            headers.insert(FORWARDED, list);
+        }
     }
     if !trusted || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
@@ -176,7 +198,7 @@ pub fn clean_trailers(trailers: &mut HeaderMap, snapshot: Option<&Snapshot>) {
     ];
     let is_head_only = |name: &str, value: &[u8]| {
         HEAD_ONLY.contains(&name)
-            || headers::ends_at_hop(name)
+            || headers::ends_at_hop(name.as_bytes())
             || name.starts_with("x-forwarded-")
             || snapshot.is_none_or(|snapshot| snapshot.identity.owns(name, value, None))
     };
@@ -195,5 +217,24 @@ pub fn clean_response(headers: &mut HeaderMap) {
     let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
     for name in own {
         headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_hop_is_told_in_the_form_of_the_rfc() {
+        for (address, secure, host, expected) in [
+            (Some("192.0.2.1"), false, Some("a.test"), "for=192.0.2.1;host=a.test;proto=http"),
+            (Some("2001:db8::1"), true, Some("a.test:8443"), r#"for="[2001:db8::1]";host="a.test:8443";proto=https"#),
+            (Some("192.0.2.1"), false, Some(r#"a"\b"#), r#"for=192.0.2.1;host="a\"\\b";proto=http"#),
+            (None, false, None, "for=unknown;proto=http"),
+        ] {
+            let about = About { peer: address.map(|address| address.parse().unwrap()), secure, ..About::default() };
+            let headers = host.map(|host| (HOST, HeaderValue::from_static(host))).into_iter().collect();
+            assert_eq!(element(&headers, &Peer::new(&about, true)).unwrap(), expected);
+        }
     }
 }

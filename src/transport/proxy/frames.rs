@@ -3,9 +3,9 @@
 
 const CLOSE: u8 = 8;
 
-/// No frame of this direction.
+/// No header of this direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+struct Malformed;
 
 /// How far the frames of one direction have come.
 #[derive(Debug)]
@@ -15,15 +15,17 @@ pub struct Frames {
     /// Of the payload under way.
     left: u64,
     closing: bool,
+    malformed: bool,
 }
 
 impl Frames {
     pub fn new(masked: bool) -> Self {
-        Self { masked, left: 0, closing: false }
+        Self { masked, left: 0, closing: false, malformed: false }
     }
 
-    /// How many bytes of `bytes` are whole headers and payload; the rest is the beginning of a header, to be shown again with more.
-    pub fn walk(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    /// How many bytes of `bytes` are whole headers and payload; the rest is the beginning of a header, to be shown again with more,
+    /// or none.
+    pub fn walk(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -31,7 +33,9 @@ impl Frames {
             at += step;
             self.left -= step as u64;
             let rest = rest.get(step..).unwrap_or_default();
-            let Some((length, payload, opcode)) = header(rest, self.masked)? else { return Ok(at) };
+            let header = header(rest, self.masked);
+            self.malformed |= header.is_err();
+            let Ok(Some((length, payload, opcode))) = header else { return at };
             at += length;
             self.left = payload;
             self.closing |= opcode == CLOSE;
@@ -41,6 +45,11 @@ impl Frames {
     /// What is missing of the frame under way.
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Whether what follows is no frame.
+    pub fn is_malformed(&self) -> bool {
+        self.malformed
     }
 
     /// Whether the sender has said that it closes.
@@ -105,7 +114,7 @@ mod tests {
         let (mut frames, mut held, mut passed, mut ends) = (Frames::new(masked), Vec::new(), 0, Vec::new());
         for piece in bytes.chunks(piece) {
             held.extend_from_slice(piece);
-            let good = frames.walk(&held).unwrap();
+            let good = frames.walk(&held);
             held.drain(..good);
             assert!(held.len() < LONGEST, "no more is held back than a header");
             passed += good;
@@ -142,8 +151,8 @@ mod tests {
     fn fragments_control_frames_and_extensions_go_through() {
         for first in [0x01, 0x00, 0x89, 0x8A, 0x80, 0xC1, 0x41, 0xF2, 0x8B, 0x83] {
             let mut frames = Frames::new(true);
-            assert_eq!(frames.walk(&frame(first, true, 5)), Ok(11), "{first:#x}");
-            assert!(!frames.is_closed());
+            assert_eq!(frames.walk(&frame(first, true, 5)), 11, "{first:#x}");
+            assert!(!frames.is_closed() && !frames.is_malformed());
         }
     }
 
@@ -151,9 +160,9 @@ mod tests {
     fn a_close_frame_counts_once_it_is_whole() {
         let bytes = frame(0x88, true, 2);
         let mut frames = Frames::new(true);
-        frames.walk(&bytes[..bytes.len() - 1]).unwrap();
+        frames.walk(&bytes[..bytes.len() - 1]);
         assert!(!frames.is_closed());
-        frames.walk(&bytes[bytes.len() - 1..]).unwrap();
+        frames.walk(&bytes[bytes.len() - 1..]);
         assert!(frames.is_closed());
     }
 
@@ -161,10 +170,15 @@ mod tests {
     fn what_is_no_frame_is_refused_before_any_of_it_goes_on() {
         let mut top = vec![0x82, 0xFF, 0x80];
         for masked in [true, false] {
-            assert_eq!(Frames::new(masked).walk(&frame(0x82, !masked, 5)), Err(Malformed), "the wrong mask bit");
-            assert_eq!(Frames::new(masked).walk(&frame(0x82, !masked, 5)[..2]), Err(Malformed), "as soon as it is seen");
+            let good = frame(0x82, masked, 5);
+            let walked = |bad: &[u8]| {
+                let mut frames = Frames::new(masked);
+                (frames.walk(&[&good, bad].concat()), frames.is_malformed())
+            };
+            assert_eq!(walked(&frame(0x82, !masked, 5)), (good.len(), true), "the wrong mask bit");
+            assert_eq!(walked(&frame(0x82, !masked, 5)[..2]), (good.len(), true), "as soon as it is seen");
             top[1] = if masked { 0xFF } else { 0x7F };
-            assert_eq!(Frames::new(masked).walk(&top), Err(Malformed), "2^63 bytes and more");
+            assert_eq!(walked(&top), (good.len(), true), "2^63 bytes and more");
         }
     }
 
@@ -173,7 +187,7 @@ mod tests {
         assert_eq!(close(3000, "ab", None), [0x88, 4, 0x0B, 0xB8, b'a', b'b']);
         assert_eq!(close(1001, "", Some([1, 2, 3, 4])), [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xE9 ^ 2]);
         let mut frames = Frames::new(true);
-        assert_eq!(frames.walk(&close(1001, "going away", Some([9; 4]))), Ok(18));
+        assert_eq!(frames.walk(&close(1001, "going away", Some([9; 4]))), 18);
         assert!(frames.is_closed());
     }
 }

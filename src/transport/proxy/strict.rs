@@ -1,6 +1,7 @@
 //! The head of an HTTP/2 request into the assurance that it says what an HTTP/1.1 one could say, and no more (RFC 9113 §8).
 //! Repairs nothing: what the parser let through and another reader might not is refused.
 
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 
@@ -25,8 +26,9 @@ pub fn check(parts: &Parts, bounds: &Bounds) -> Result<(), Reason> {
     if !parts.uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) {
         return Err(Reason::Framing);
     }
-    if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Reason::AmbiguousHost);
+    match parts.uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(Reason::AmbiguousHost),
+        None if !parts.headers.contains_key(HOST) => Err(Reason::AmbiguousHost),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }

@@ -180,12 +180,13 @@ impl Proxy {
                 () = self.drain.cancelled() => Ended::Shutdown,
             }
         };
-        if let Some(why) = carry((client, upstream), lost, self.bounds.tunnel_idle).await {
+        let tell = |why| {
             gate.telemetry.ended(Door::Proxy, id, why);
             if why == Ended::Idle {
                 gate.telemetry.metrics.refused("tunnel_idle");
             }
-        }
+        };
+        carry((client, upstream), lost, self.bounds.tunnel_idle, tell).await;
     }
 }
 

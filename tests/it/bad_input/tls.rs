@@ -4,6 +4,8 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use rcgen::date_time_ymd;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::{Case, GOOD, ROUTES, one};
 use crate::harness::authority::Authority;
@@ -98,16 +100,28 @@ fn every_fault_of_the_certificates_for_an_upstream_is_named() {
 fn good_certificates_are_taken_and_all_their_files_watched() {
     let config =
         "upstream: {url: 'https://x', ca: ca.pem, cert: b.crt, key: b.key}\ntls: {cert: [a.crt, b.crt], key: [a.key, b.key], client_ca: ca.pem}";
-    let loaded = case(config).load().unwrap_or_else(|faults| panic!("{faults:?}"));
+    let case = case(config);
+    let loaded = case.load().unwrap_or_else(|faults| panic!("{faults:?}"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let printed = format!("{loaded:?}");
     let (server, client) = (loaded.tls.server.unwrap(), loaded.tls.client.unwrap());
+    for name in ["a.key", "b.key"] {
+        // The secret number of a P-256 key (RFC 5915 §3) begins behind 36 bytes that all of them have.
+        let key = PrivatePkcs8KeyDer::from_pem_file(case.path(name)).unwrap();
+        let secret = &key.secret_pkcs8_der()[36..52];
+        let decimal = format!("{secret:?}");
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        for text in [&printed, &format!("{server:?}"), &format!("{client:?}")] {
+            assert!(!text.contains(decimal.trim_matches(['[', ']'])) && !text.contains(&hex), "{name} has a printable form");
+        }
+    }
     assert_eq!(server.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     assert_eq!(server.max_early_data_size, 0, "no request is taken twice");
     assert!(client.alpn_protocols.is_empty() && client.client_auth_cert_resolver.has_certs());
     for name in ["a.crt", "a.key", "b.crt", "b.key", "ca.pem"] {
         assert!(loaded.files.iter().any(|file| file.ends_with(name)), "{name}");
     }
-    let plain = case(UPSTREAM).load().unwrap_or_else(|faults| panic!("{faults:?}"));
+    let plain = self::case(UPSTREAM).load().unwrap_or_else(|faults| panic!("{faults:?}"));
     assert!(plain.tls.server.is_none() && plain.tls.client.is_none());
 }
 

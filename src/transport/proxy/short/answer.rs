@@ -1,7 +1,7 @@
 //! The head of an upstream's answer into its lines and the framing of its body (RFC 9112 §6.3).
 //! An answer that could be read in two ways is none.
 
-use crate::request::method::is_token_byte;
+use crate::request::method::is_token;
 use crate::transport::headers::lists;
 use crate::transport::proxy::ending;
 
@@ -17,7 +17,7 @@ pub enum Framing {
 
 pub struct Answer<'a> {
     pub status: u16,
-    pub lines: Vec<(&'a str, &'a [u8])>,
+    pub lines: Vec<(&'a [u8], &'a [u8])>,
     pub framing: Framing,
     /// Whether the connection can serve another request after it.
     pub keep: bool,
@@ -26,44 +26,35 @@ pub struct Answer<'a> {
 impl Answer<'_> {
     /// Whether its body is one that may last longer than a credential.
     pub fn lasts(&self) -> bool {
-        self.lines.iter().any(|(name, value)| name.eq_ignore_ascii_case("content-type") && ending::lasts(value))
+        self.lines.iter().any(|(name, value)| name.eq_ignore_ascii_case(b"content-type") && ending::lasts(value))
     }
 }
 
 impl<'a> Answer<'a> {
     /// `bytes` are a whole head with its empty line; `method` that of the request. `None` where it is malformed or ambiguous.
     pub fn read(bytes: &'a [u8], method: &str) -> Option<Self> {
-        let mut lines = bytes.strip_suffix(b"\r\n\r\n")?.split(|byte| *byte == b'\n');
-        let line = |line: Option<&'a [u8]>, last: bool| match line {
-            Some(line) if last => Some(line),
-            Some(line) => line.strip_suffix(b"\r"),
-            None => None,
-        };
-        let mut rest = lines.by_ref().peekable();
-        let first = rest.next();
-        let first = line(first, rest.peek().is_none())?;
-        let (is_1_1, status) = status(first)?;
+        let mut rest = bytes.strip_suffix(b"\r\n")?;
+        let (is_1_1, status) = status(line(&mut rest)?)?;
         let mut answer = Self { status, lines: Vec::with_capacity(16), framing: Framing::Close, keep: is_1_1 };
         let (mut length, mut chunked) = (None, false);
-        while let Some(field) = rest.next() {
-            let field = line(Some(field), rest.peek().is_none())?;
+        while !rest.is_empty() {
+            let field = line(&mut rest)?;
             let (name, value) = field.split_at_checked(memchr::memchr(b':', field)?)?;
             let value = value.get(1..)?.trim_ascii();
-            let odd = |byte: &u8| (*byte < 32 && *byte != b'\t') || *byte == 127;
-            if name.is_empty() || !name.iter().copied().all(is_token_byte) || value.iter().any(odd) {
+            let odd = value.iter().fold(false, |odd, byte| odd | (*byte < 32 && *byte != b'\t') | (*byte == 127));
+            if odd || !is_token(name) {
                 return None;
             }
-            let name = str::from_utf8(name).ok()?;
             match name.len() {
-                10 if name.eq_ignore_ascii_case("connection") => answer.keep &= !lists(value, b"close"),
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                10 if name.eq_ignore_ascii_case(b"connection") => answer.keep &= !lists(value, b"close"),
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
                     let plain = !value.is_empty() && value.len() < 19 && value.iter().all(u8::is_ascii_digit);
                     let said: u64 = str::from_utf8(value).ok().filter(|_| plain)?.parse().ok()?;
                     if length.replace(said).is_some() {
                         return None;
                     }
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                     if chunked || !is_1_1 || !value.eq_ignore_ascii_case(b"chunked") {
                         return None;
                     }
@@ -83,6 +74,13 @@ impl<'a> Answer<'a> {
         answer.keep &= answer.framing != Framing::Close;
         Some(answer)
     }
+}
+
+/// The first line of what is left, without its end.
+fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest)?)?;
+    *rest = behind.get(1..)?;
+    line.strip_suffix(b"\r")
 }
 
 /// Whether the version is 1.1, and the status. The phrase behind it means nothing.

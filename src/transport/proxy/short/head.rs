@@ -21,17 +21,19 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// `bytes` are a whole head that [`crate::transport::framing`] took. A trusted peer's account of the client (`trusted`) is no ordinary head.
     pub fn read(bytes: &'a [u8], trusted: bool) -> Option<Self> {
-        let mut lines = bytes.strip_suffix(b"\r\n\r\n")?.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let mut words = str::from_utf8(lines.next()?).ok()?.split(' ');
+        // A head that is not ASCII takes the long way too.
+        let mut rest = bytes.is_ascii().then(|| str::from_utf8(bytes).ok())??.strip_suffix("\r\n")?;
+        let mut words = line(&mut rest)?.split(' ');
         let (method, target) = (words.next()?, words.next()?);
         if words.next() != Some("HTTP/1.1") || words.next().is_some() || !target.starts_with('/') {
             return None;
         }
         let mut head = Self { method, target, host: b"", lines: Lines(Vec::with_capacity(16)), close: false };
         let mut cookies = 0;
-        for line in lines {
-            let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-            let (name, value) = (str::from_utf8(name).ok()?, value.get(1..)?.trim_ascii());
+        while !rest.is_empty() {
+            let line = line(&mut rest)?;
+            let (name, value) = line.split_at_checked(memchr::memchr(b':', line.as_bytes())?)?;
+            let value = value.get(1..)?.as_bytes().trim_ascii();
             match Kind::of(name) {
                 Kind::Plain => {}
                 Kind::Connection if value.eq_ignore_ascii_case(b"keep-alive") => continue,
@@ -72,6 +74,13 @@ impl Headers for Lines<'_> {
     fn get(&self, name: &str) -> Values<'_> {
         Lines::get(self, name)
     }
+}
+
+/// The first line of what is left, without its end.
+fn line<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest.as_bytes())?)?;
+    *rest = behind.get(1..)?;
+    line.strip_suffix('\r')
 }
 
 /// What a request's field means for its way.

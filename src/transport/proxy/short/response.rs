@@ -20,15 +20,15 @@ use crate::transport::proxy::Onward;
 /// The head of an upstream's answer, up to its empty line.
 pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, onward: &Onward, close: bool) {
     status(out, answer.status);
-    let named: Vec<&[u8]> = answer.lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection")).map(|(_, value)| *value).collect();
-    let starts = |name: &str, prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let named: Vec<&[u8]> = answer.lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| *value).collect();
+    let starts = |name: &[u8], prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
     let caching = onward.caching();
     let mut cached = false;
     for (name, value) in &answer.lines {
-        let is_cache = name.eq_ignore_ascii_case("cache-control");
+        let is_cache = name.eq_ignore_ascii_case(b"cache-control");
         let goes = ends_at_hop(name)
             || starts(name, PREFIX)
-            || (!named.is_empty() && named.iter().any(|list| lists(list, name.as_bytes())) && !name.eq_ignore_ascii_case("content-length"))
+            || (!named.is_empty() && named.iter().any(|list| lists(list, name)) && !name.eq_ignore_ascii_case(b"content-length"))
             || (is_cache && matches!(caching, Caching::Never))
             || (!onward.sharing.is_empty() && is_sharing(name));
         if !goes {
@@ -75,8 +75,8 @@ pub fn own(out: &mut Vec<u8>, answer: Response<Full<Bytes>>, (method, close): (&
 }
 
 /// What the upstream says of other origins, where the gate speaks for it.
-fn is_sharing(name: &str) -> bool {
-    [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS].iter().any(|known| name.eq_ignore_ascii_case(known.as_str()))
+fn is_sharing(name: &[u8]) -> bool {
+    [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS].iter().any(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()))
 }
 
 fn status(out: &mut Vec<u8>, status: u16) {
@@ -87,8 +87,10 @@ fn status(out: &mut Vec<u8>, status: u16) {
 }
 
 /// One header field.
-pub fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+pub fn line(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
+    let name = name.as_ref();
+    out.reserve(name.len() + value.len() + 4);
+    for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
 }
