@@ -134,7 +134,7 @@ pub fn pinned(target: &[u8], left: Option<Option<String>>) -> Result<Option<Stri
 /// This hop, for a trusted proxy's account in the form of RFC 7239 §4: an IPv6 address in brackets, and whatever is no token in quotes.
 fn element(headers: &HeaderMap, peer: &Peer) -> Option<String> {
     let quoted = |value: &str| {
-        let plain = value.bytes().all(crate::request::method::is_token_byte);
+        let plain = crate::request::method::is_token(value.as_bytes());
         if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
     };
     let node = match peer.address.as_ref().map(HeaderValue::to_str) {
