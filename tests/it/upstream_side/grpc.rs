@@ -113,9 +113,11 @@ async fn an_answer_of_trailers_only_is_whole_though_the_upload_goes_on() {
 #[tokio::test]
 async fn a_client_that_cancels_resets_the_upstreams_stream() {
     let (resets, mut seen) = unbounded_channel();
+    let (begun, mut begins) = unbounded_channel();
     let peer = Peer::serving(move |request, mut reply| {
-        let resets = resets.clone();
+        let (resets, begun) = (resets.clone(), begun.clone());
         async move {
+            begun.send(()).unwrap();
             let quiet = request.uri().path() == "/before";
             let stream = if quiet { None } else { Some(reply.send_response(Response::new(()), false).unwrap()) };
             let reason = match stream {
@@ -130,7 +132,7 @@ async fn a_client_that_cancels_resets_the_upstreams_stream() {
     let mut client = dial(gate.proxy()).await;
     let (answer, mut upload) = client.send_request(post(gate.proxy(), "/before"), false).unwrap();
     // It has begun once there is something to reset.
-    crate::harness::until("the request at the upstream", async || (peer.connections() == 1).then_some(())).await;
+    soon(begins.recv()).await.unwrap();
     upload.send_reset(h2::Reason::CANCEL);
     drop(answer);
     assert_eq!(soon(seen.recv()).await, Some(h2::Reason::CANCEL), "before an answer");
