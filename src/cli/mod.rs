@@ -34,7 +34,7 @@ enum Command {
     /// Everything at once, with nothing configured: an application, all doors before it, four tokens, and curl lines to paste
     #[command(after_help = "Example:\n  scopegate demo")]
     Demo,
-    /// Run the doors; SIGHUP reloads, SIGTERM drains
+    /// Run the doors; SIGHUP reloads, SIGTERM drains after `lame_duck`, SIGINT at once
     #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
     Serve(Config),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed

@@ -69,6 +69,11 @@ impl Live {
         self.generation.subscribe()
     }
 
+    /// How many wait to be told of the next generation.
+    pub fn watchers(&self) -> usize {
+        self.generation.receiver_count()
+    }
+
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
         let Loaded { policy, sources, identity, outside, tls, .. } = loaded;

@@ -123,6 +123,11 @@ impl DecisionId {
         })
     }
 
+    /// A part of `whole`, of which different ids have different ones.
+    pub fn part_of(self, whole: Duration) -> Duration {
+        whole.mul_f64(self.0 as f64 / u64::MAX as f64)
+    }
+
     /// Sixteen hexadecimal digits.
     pub fn hex(self) -> [u8; 16] {
         let mut out = [0; 16];

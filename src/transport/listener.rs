@@ -249,3 +249,33 @@ impl tonic::transport::server::Connected for Stream {
 
     fn connect_info(&self) -> Self::ConnectInfo {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(address: &Address) -> std::net::TcpListener {
+        match Listener::bind(address, true).unwrap() {
+            Listener::Tcp(listener) => listener,
+            Listener::Unix(..) => unreachable!("an address of TCP"),
+        }
+    }
+
+    #[test]
+    fn a_listener_that_closes_takes_nobody_with_it() {
+        let first = tcp(&Address::Tcp("127.0.0.1:0".parse().unwrap()));
+        let address = first.local_addr().unwrap();
+        let second = tcp(&Address::Tcp(address));
+        refuse_more(&first).unwrap();
+        let connecting: Vec<_> = (0..16).map(|_| std::thread::spawn(move || std::net::TcpStream::connect(address))).collect();
+        // Those whom the system has sent to the second come through; the others ask again once the first is gone.
+        while second.accept().is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(first.accept().err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock), "it takes nobody any more");
+        drop(first);
+        for connecting in connecting {
+            connecting.join().unwrap().unwrap();
+        }
+    }
+}

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tonic_health::pb::HealthCheckRequest;
@@ -158,6 +160,31 @@ async fn fresh(proxy: SocketAddr, load: Arc<Load>) {
     }
 }
 
+/// Asks on a connection of HTTP/2 until that is told to go; what was never sent is no failure.
+async fn multiplexed(proxy: SocketAddr, load: Arc<Load>) {
+    while !load.is_done() {
+        let stream = TokioIo::new(tokio::net::TcpStream::connect(proxy).await.unwrap());
+        let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let running = tokio::spawn(connection);
+        while client.ready().await.is_ok() && !load.is_done() {
+            let request = http::Request::get("http://a/open").body(Empty::<bytes::Bytes>::new()).unwrap();
+            match client.try_send_request(request).await {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+                    load.answered(status);
+                }
+                Err(mut failed) => {
+                    assert!(failed.take_message().is_some(), "{:?}", failed.error());
+                    break;
+                }
+            }
+        }
+        drop(client);
+        running.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_fails_no_request() {
     let stage = Stage::set().await;
@@ -167,9 +194,10 @@ async fn a_rolling_restart_under_load_fails_no_request() {
     let same = format!("{settings}listen: {{proxy: '{proxy}', ext_authz: off, forward_auth: off, admin: '{admin}'}}\n");
     let load = Arc::new(Load::default());
     let mut clients = JoinSet::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         clients.spawn(kept(proxy, Arc::clone(&load)));
         clients.spawn(fresh(proxy, Arc::clone(&load)));
+        clients.spawn(multiplexed(proxy, Arc::clone(&load)));
     }
     for _ in 0..4 {
         load.goes_on().await;

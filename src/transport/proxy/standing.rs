@@ -25,6 +25,9 @@ const FIRST: Duration = Duration::from_secs(1);
 /// How long nobody may be able to say whether a credential still counts.
 const DOUBT: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_secs(1);
+/// What a signature may take to verify, and the longest that a crowd of streams is spread over after a reload.
+const EACH: Duration = Duration::from_micros(100);
+const CROWD: Duration = Duration::from_secs(2);
 
 /// The head of a request as the judge gets to see it, but for its headers.
 pub struct Head {
@@ -73,7 +76,11 @@ impl Standing {
         loop {
             tokio::select! {
                 () = sleep(again) => {}
-                Ok(()) = generations.changed() => {}
+                Ok(()) = generations.changed() => {
+                    // Signatures are verified anew on a new set; requests have their turn between those of many streams.
+                    let crowd = u32::try_from(gate.live.watchers()).unwrap_or(u32::MAX);
+                    sleep(self.id.part_of(EACH.saturating_mul(crowd).min(CROWD))).await;
+                }
             }
             let snapshot = arc_swap::Guard::into_inner(gate.live.current());
             let body = self.body.as_ref().map_or(Body::Partial, |body| Body::Whole(body));
