@@ -125,7 +125,7 @@ impl Gate {
 
     /// Ends the process and starts another with the same files; alive, perhaps not ready.
     pub fn restart(&mut self) {
-        self.process.signal("TERM");
+        self.process.signal("INT");
         assert_eq!(self.process.ended(), Some(0));
         self.process = start(&self.desk, self.ports.admin);
     }

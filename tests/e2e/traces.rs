@@ -81,7 +81,7 @@ fn a_decision_is_a_span_of_the_clients_trace_at_every_kind_of_door() {
         let (answer, seen) = stage.ask(&ask);
         assert_eq!((answer.status, seen.len()), (200, 1));
         // Spans are sent in batches, and what is waiting is sent before the gate ends.
-        stage.gate.signal("TERM");
+        stage.gate.signal("INT");
         assert_eq!(stage.gate.ended(), Some(0));
         let (service, span) = collector.span_of(TRACE);
         assert_eq!((&*service, &*span.name, &*hex(&span.parent_span_id)), ("scopegate", "scopegate.decision", PARENT));
@@ -109,7 +109,7 @@ fn a_denial_is_a_span_with_its_reason() {
     let mut stage = Stage::start_with(Front::Proxy, &format!("telemetry: {{otlp: 'http://127.0.0.1:{port}'}}"));
     let (answer, _) = stage.ask(&Ask::get("/pending").header("traceparent", &format!("00-{TRACE}-{PARENT}-01")));
     assert_eq!(answer.status, 401);
-    stage.gate.signal("TERM");
+    stage.gate.signal("INT");
     assert_eq!(stage.gate.ended(), Some(0));
     let (_, span) = collector.span_of(TRACE);
     assert_eq!(text(&span.attributes, "scopegate.outcome"), "deny");

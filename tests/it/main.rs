@@ -14,6 +14,7 @@ mod commands;
 mod corpus;
 mod cors;
 mod doors;
+mod drain;
 mod egress;
 mod examples;
 mod fail_closed;

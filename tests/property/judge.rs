@@ -182,7 +182,14 @@ fn try_rule(random: &mut Random) {
         source: SourceId(asked.source),
         credential: "source",
         place: None,
-        who: Who::Listed(Listed { id: "id", scopes: &scopes, roles: all_roles.set(set).unwrap(), tenant: asked.tenant, restricted: false }),
+        who: Who::Listed(Listed {
+            id: "id",
+            scopes: &scopes,
+            roles: all_roles.set(set).unwrap(),
+            tenant: asked.tenant,
+            restricted: false,
+            until: None,
+        }),
     };
     let (proof, proved) = match random.below(8) {
         0 => (Proof::Nothing, None),

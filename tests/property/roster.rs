@@ -75,7 +75,7 @@ fn try_roster(random: &mut Random) {
     for _ in 0..30 {
         let asked = if all.is_empty() || random.once_in(4) { token(random) } else { near(&all[random.below(all.len())], random) };
         let now = random.below(6) as i64;
-        let found = roster.find(&asked, TagKey::new(key).of_token(&asked), now).map(|entry| entry.id.to_string()).map_err(|(cause, _)| cause);
+        let found = roster.find(&asked, TagKey::new(key).of_token(&asked), now).map(|(entry, _)| entry.id.to_string()).map_err(|(cause, _)| cause);
         let expected = match known.get(&asked) {
             None => Err(Cause::Unknown),
             Some((id, window)) => expected(window, now).map(|()| id.clone()),

@@ -150,7 +150,7 @@ fn a14_spans_name_the_caller_and_show_no_credential() {
     let (trace, good) = ("0af7651916cd43dd8448eb211c80319d", session(&[]));
     let ask = handshake(&format!("/chat/ws?token={good}&key={KEY}")).header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"));
     assert_eq!(talk(stage.port, &ask), (101, true));
-    stage.gate.signal("TERM");
+    stage.gate.signal("INT");
     assert_eq!(stage.gate.ended(), Some(0));
     let (_, span) = collector.span_of(trace);
     let told = format!("{span:?}");

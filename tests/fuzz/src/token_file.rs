@@ -23,7 +23,7 @@ pub fn hold(data: &[u8]) {
             for entry in value.get("tokens").unwrap_or(&value).as_array().expect("and a list") {
                 let windowed = ["disabled", "not_before", "expires_at"].iter().any(|key| entry.get(key).is_some_and(|value| !value.is_null()));
                 let (Some(token), false) = (entry.get("token").and_then(Value::as_str), windowed) else { continue };
-                let found = roster.find(token, tag(token), 1_700_000_000).map(|owner| owner.id.to_string()).map_err(|(cause, _)| cause);
+                let found = roster.find(token, tag(token), 1_700_000_000).map(|(owner, _)| owner.id.to_string()).map_err(|(cause, _)| cause);
                 let longer = format!("{token}x");
                 let id = entry.get("id").or_else(|| entry.get("name")).and_then(Value::as_str).unwrap_or_default();
                 assert_eq!(found.as_deref(), Ok(id));
