@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::reload::{Reloader, Trigger};
 
@@ -47,8 +48,12 @@ impl Watch {
     /// Follows `files` until the process ends.
     pub fn follow(self, files: Vec<PathBuf>, reloader: Reloader) -> std::io::Result<()> {
         let disk = self.events.clone();
-        let watcher = notify::recommended_watcher(move |_| {
-            let _ = disk.send(Event::Disk);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Whoever only reads in the folder changes nothing.
+            let reads = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
+            if !event.is_ok_and(|event| reads(event.kind)) {
+                let _ = disk.send(Event::Disk);
+            }
         });
         let watcher = watcher.inspect_err(|error| tracing::warn!("cannot watch for changes, looking every 2 s: {error}")).ok();
         let mut follower = Follower { watcher, folders: HashSet::new(), prints: Vec::new(), files: Vec::new() };
