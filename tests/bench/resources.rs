@@ -56,7 +56,7 @@ fn reload_at_load(effort: Effort, table: &mut Table) {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let _upstream = Server::start(Command::new(std::env::current_exe().unwrap()).args(["upstream", &port.to_string()]), port);
-    let gate = proxies::gate(folder.path(), effort, (port, Some(())));
+    let gate = proxies::gate(folder.path(), effort, (port, Some(())), "");
     let requests = proxies::requests(effort);
     let time = effort.time * 2;
     let quiet = put_load_on(&gate, &requests, time);

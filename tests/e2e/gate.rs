@@ -113,6 +113,11 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// The port of the proxy door.
+    pub fn door(&self) -> u16 {
+        self.ports.proxy
+    }
+
     pub fn until_ready(&mut self) {
         let admin = self.ports.admin;
         self.process.until("ready", |_| Ask::get("/readyz").try_send(admin).is_ok_and(|answer| answer.status == 200));

@@ -7,6 +7,7 @@ mod application;
 mod backstage_tokens;
 mod client;
 mod demo;
+mod differential;
 mod envoy;
 mod examples;
 mod faults;

@@ -12,6 +12,7 @@ use http::{HeaderMap, Version};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::forward::clean_response;
 use super::pace::Paced;
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
@@ -26,6 +27,8 @@ pub struct Streamed {
     over: bool,
     /// Whether it comes over HTTP/2.
     framed: bool,
+    /// Whether it comes from the upstream.
+    answer: bool,
     /// Given back when the body is done with.
     _held: Option<Rc<dyn Any>>,
 }
@@ -40,7 +43,12 @@ impl Streamed {
     /// Of a message that came with this version and these headers.
     pub fn new(inner: Incoming, version: Version, headers: &HeaderMap) -> Self {
         // An answer of trailers only has none of what would follow.
-        Self { inner, over: headers.contains_key("grpc-status"), framed: version == Version::HTTP_2, _held: None }
+        Self { inner, over: headers.contains_key("grpc-status"), framed: version == Version::HTTP_2, answer: false, _held: None }
+    }
+
+    /// Of an answer: its trailers say nothing that its head could not (RFC 9110 §6.5.1).
+    pub fn answer(self) -> Self {
+        Self { answer: true, ..self }
     }
 
     pub fn holding(self, held: Rc<dyn Any>) -> Self {
@@ -54,8 +62,11 @@ impl Body for Streamed {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 self.over |= frame.is_trailers();
+                if let (Some(trailers), true) = (frame.trailers_mut(), self.answer) {
+                    clean_response(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),

@@ -23,16 +23,16 @@ tokio::task_local! {
 #[derive(Debug, Default)]
 pub struct Taking(Cell<Option<Instant>>);
 
-/// An answer's body; its request is open for as long as there is one.
+/// An answer's body; over HTTP/1.1 its request is open for as long as there is one.
 #[derive(Debug)]
 pub struct Given {
     flow: Reply,
     taking: Option<Rc<Taking>>,
-    _open: Open,
+    _open: Option<Open>,
 }
 
 impl Given {
-    pub fn new(flow: Reply, open: Open) -> Self {
+    pub fn new(flow: Reply, open: Option<Open>) -> Self {
         Self { flow, taking: TAKING.try_with(Rc::clone).ok(), _open: open }
     }
 }

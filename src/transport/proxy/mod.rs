@@ -306,8 +306,11 @@ fn as_http1(parts: &mut http::request::Parts) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The host of a request; the authority of an absolute target must say the same (RFC 9112 §3.2.2).
+/// The host of a request; the authority of an absolute target must say the same (RFC 9112 §3.2.2), and be one of HTTP.
 fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(Reason::AmbiguousHost);
+    }
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {

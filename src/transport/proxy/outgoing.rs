@@ -62,9 +62,12 @@ impl Outgoing {
 
     /// From now on what is sent of it is kept, so that it can be sent again.
     pub fn taped(self) -> Self {
+        if self.is_end_stream() {
+            return self;
+        }
         match self.source {
-            Source::Flow(flow) if !flow.is_end_stream() => Self { source: Source::Tape(Tape::new(flow)), ..self },
-            source => Self { source, ..self },
+            Source::Flow(flow) => Self { source: Source::Tape(Tape::new(flow)), ..self },
+            Source::Tape(_) => self,
         }
     }
 

@@ -51,7 +51,7 @@ async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
     let (answering, opening) = (Rc::clone(&connection), Rc::clone(&pulse));
     let service = service_fn(move |request| {
         let (connection, refusal, open) = (Rc::clone(&answering), Rc::clone(&refusal), opening.open());
-        async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await.map(|flow| Given::new(flow, open))) }
+        async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await.map(|flow| Given::new(flow, Some(open)))) }
     });
     let mut builder = http1::Builder::new();
     // The head is there whole before the parser sees it, and has had its time.
@@ -76,15 +76,14 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
     let bounds = &shared.settings.bounds;
     let pulse = Pulse::new(true);
     let connection = Rc::new(Connection::new(proxy, arrived.about, arrived.protocol));
-    let opening = Rc::clone(&pulse);
     let service = service_fn(move |request| {
-        let (connection, open) = (Rc::clone(&connection), opening.open());
-        async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await.map(|flow| Given::new(flow, open))) }
+        let connection = Rc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await.map(|flow| Given::new(flow, None))) }
     });
     let gate = Arc::clone(&shared.gate);
     let told = Box::new(move |bound| gate.telemetry.metrics.refused(bound));
     let io = Frames::new(arrived.stream, arrived.ahead, bounds.control_frames, Rc::clone(&pulse), told);
-    let streams = Streams { tasks, gate: Arc::clone(&shared.gate), send_idle: bounds.send_idle };
+    let streams = Streams { tasks, pulse: Rc::clone(&pulse), gate: Arc::clone(&shared.gate), send_idle: bounds.send_idle };
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
@@ -152,6 +151,7 @@ where
 #[derive(Clone, Debug)]
 struct Streams {
     tasks: TaskTracker,
+    pulse: Rc<Pulse>,
     gate: Arc<Gate>,
     send_idle: Duration,
 }
@@ -159,7 +159,10 @@ struct Streams {
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let (gate, limit) = (Arc::clone(&self.gate), self.send_idle);
+        // A tunnel on a stream is such a task too, behind its answer.
+        let open = self.pulse.open();
         self.tasks.spawn_local(async move {
+            let _open = open;
             if !given::run(stream, limit).await {
                 gate.telemetry.metrics.refused(Overrun::Send.as_str());
             }

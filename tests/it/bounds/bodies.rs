@@ -79,11 +79,11 @@ async fn a_body_that_is_to_be_inspected_has_the_same_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_keeps_moving_has_all_the_time_it_needs() {
-    let gate = gate("body_idle: 400ms").await;
+    let gate = gate("body_idle: 2s").await;
     let mut wire = Wire::connect(gate.proxy()).await;
     wire.send("POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(80)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         wire.send("x").await;
     }
     assert_eq!(wire.reply(false).await.status, 200);
@@ -96,13 +96,13 @@ async fn a_client_is_not_blamed_for_an_upstream_that_does_not_read() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
         let mut wire = Wire::new(stream);
         wire.request().await;
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         std::future::pending::<()>().await;
     });
-    let gate = Gate::start(&format!("{}bounds: {{body_idle: 300ms}}\nupstream: http://{address}\n", super::POLICY), super::TOKENS).await;
+    let gate = Gate::start(&format!("{}bounds: {{body_idle: 2s}}\nupstream: http://{address}\n", super::POLICY), super::TOKENS).await;
     let body = "x".repeat(20_000_000);
     assert_eq!(ask(gate.proxy(), format!("POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await.status, 200);
 }
@@ -118,13 +118,13 @@ async fn a_call_in_both_directions_may_be_silent_once_it_is_answered() {
                 let _ = stream.read(&mut head).await;
                 let mut wire = Wire::new(stream);
                 wire.send("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 wire.send("1\r\nb\r\n0\r\n\r\n").await;
                 std::future::pending::<()>().await;
             });
         }
     });
-    let gate = Gate::start(&format!("{}bounds: {{body_idle: 200ms}}\nupstream: http://{address}\n", super::POLICY), super::TOKENS).await;
+    let gate = Gate::start(&format!("{}bounds: {{body_idle: 1s}}\nupstream: http://{address}\n", super::POLICY), super::TOKENS).await;
     let mut client = Http2::open(gate.proxy()).await;
     let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/open/x"), ("content-type", "application/grpc")];
     client.send([frame(HEADERS, END_HEADERS, 1, &block(&fields)), frame(DATA, 0, 1, b"asked")].concat()).await;

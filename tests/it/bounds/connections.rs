@@ -4,7 +4,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::{GET, before, counted, gate, serves};
-use crate::harness::http2::{GOAWAY, Http2, PING, get};
+use crate::harness::frames::{TEXT, agreed, frame as websocket};
+use crate::harness::http2::{DATA, END_HEADERS, End, GOAWAY, HEADERS, Http2, PING, block, frame, get};
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::Wire;
 use crate::harness::{DEADLINE, Gate, until};
@@ -37,7 +38,7 @@ async fn a_connection_beyond_the_bound_is_closed_at_once_and_its_place_is_free_a
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_closed_quietly_before_and_after_its_requests() {
     for (behind, long_way) in [("", false), ("content-length: 2\r\n\r\nhi", true)] {
-        let gate = gate("idle: 300ms").await;
+        let gate = gate("idle: 1s").await;
         let mut wire = Wire::connect(gate.proxy()).await;
         let request = if long_way { format!("POST /open/x HTTP/1.1\r\nhost: a\r\n{behind}") } else { GET.to_owned() };
         for _ in 0..3 {
@@ -66,12 +67,12 @@ async fn an_idle_http2_connection_is_told_to_go_and_goes() {
 async fn a_connection_with_an_answer_on_its_way_is_not_idle() {
     let upstream = Upstream::serving(async |mut wire: Wire, _| {
         wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
-        tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
         wire.send("1\r\nb\r\n0\r\n\r\n").await;
         Some(wire)
     })
     .await;
-    let gate = before(upstream, "idle: 200ms").await;
+    let gate = before(upstream, "idle: 1s").await;
     for request in [GET, "POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi"] {
         let mut wire = Wire::connect(gate.proxy()).await;
         wire.send(request).await;
@@ -83,10 +84,31 @@ async fn a_connection_with_an_answer_on_its_way_is_not_idle() {
     while data != b"ab" {
         let frame = client.next().await.expect("the answer whole");
         assert_ne!(frame.kind, GOAWAY, "{data:?}");
-        if frame.kind == 0 {
+        if frame.kind == DATA {
             data.extend(frame.payload);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_an_open_tunnel_is_not_idle() {
+    let upstream = Upstream::serving(async |mut wire: Wire, message| {
+        wire.send(agreed(&message)).await;
+        let (_, payload, _) = wire.frame().await?;
+        wire.send(websocket(TEXT, &payload, false)).await;
+        Some(wire)
+    })
+    .await;
+    let gate = before(upstream, "idle: 1s").await;
+    let mut client = Http2::open(gate.proxy()).await;
+    let fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"), (":path", "/open/x")];
+    let fields = [&fields[..], &[("sec-websocket-version", "13")]].concat();
+    client.send(frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+    assert_eq!(client.end(1).await, End::Status(200));
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    client.send(frame(DATA, 0, 1, &websocket(TEXT, b"still there", true))).await;
+    let frame = client.next_of(DATA).await.expect("an open tunnel");
+    assert_eq!(frame.payload, websocket(TEXT, b"still there", false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +134,7 @@ async fn a_client_that_takes_nothing_of_its_answer_loses_its_connection() {
         waiting.push(wire);
     }
     let mut client = Http2::with(gate.proxy(), &[(4, 0x7FFF_FFFF)]).await;
-    client.send([get(1, "/open/x"), crate::harness::http2::frame(8, 0, 0, &0x7FFF_0000_u32.to_be_bytes())].concat()).await;
+    client.send([get(1, "/open/x"), frame(8, 0, 0, &0x7FFF_0000_u32.to_be_bytes())].concat()).await;
     counted(&gate, "send_idle", 3.0).await;
     for mut wire in waiting {
         let mut taken = Vec::new();

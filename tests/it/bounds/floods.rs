@@ -7,6 +7,9 @@ use crate::harness::http2::{
 };
 use crate::harness::{Gate, ask};
 
+/// The frames of one round.
+type Next = Box<dyn FnMut(u32) -> Vec<u8> + Send>;
+
 /// Sends the same again and again beside one who asks, and gives the code of the end.
 async fn flood(gate: &Gate, begin: &[u8], mut next: impl FnMut(u32) -> Vec<u8>) -> Option<u32> {
     let mut client = Http2::open(gate.proxy()).await;
@@ -24,7 +27,7 @@ async fn flood(gate: &Gate, begin: &[u8], mut next: impl FnMut(u32) -> Vec<u8>) 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_frames_that_carry_no_request_are_told_to_calm_down() {
     let gate = gate("").await;
-    let floods: [(&str, Vec<u8>, Box<dyn FnMut(u32) -> Vec<u8> + Send>); 9] = [
+    let floods: [(&str, Vec<u8>, Next); 9] = [
         ("PING", Vec::new(), Box::new(|_| frame(PING, 0, 0, &[7; 8]))),
         ("PING that answers nothing", Vec::new(), Box::new(|_| frame(PING, 1, 0, &[7; 8]))),
         ("SETTINGS", Vec::new(), Box::new(|_| frame(SETTINGS, 0, 0, &[]))),

@@ -123,12 +123,12 @@ async fn bytes_now_and_then_do_not_prolong_a_heads_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_head_behind_a_request_has_its_time_from_the_answer_on() {
     let upstream = Upstream::serving(async |mut wire: Wire, _| {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         Some(wire)
     })
     .await;
-    let gate = before(upstream, "head_time: 250ms").await;
+    let gate = before(upstream, "head_time: 1s").await;
     for request in [GET, "POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi"] {
         let mut wire = Wire::connect(gate.proxy()).await;
         wire.send(format!("{request}GET /open/x HTT")).await;

@@ -17,7 +17,7 @@ enum Framing {
 /// The request that `bytes` begin with; `Ok(None)` where its head is not whole.
 pub fn read(bytes: &[u8]) -> Result<Option<Request>, &'static str> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
-        return if bytes.iter().any(|byte| *byte == 0) { Err("NUL") } else { Ok(None) };
+        return if bytes.contains(&0) { Err("NUL") } else { Ok(None) };
     };
     let head = &bytes[..end];
     let mut lines = split(head)?.into_iter();

@@ -80,7 +80,13 @@ async fn both_directions_of_a_stream_flow_at_once_with_trailers_at_both_ends() {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
     trailers.insert("checksum", "abc".parse().unwrap());
-    out.send_trailers(trailers.clone()).unwrap();
+    let mut claims = trailers.clone();
+    for (name, value) in
+        [("x-scopegate-id", "admin"), ("x_scopegate_roles", "admin"), ("x-forwarded-for", "1.1.1.1"), ("authorization", "Basic YQ==")]
+    {
+        claims.insert(name, value.parse().unwrap());
+    }
+    out.send_trailers(claims).unwrap();
     assert!(soon(back.data()).await.is_none());
     assert_eq!(soon(back.trailers()).await.unwrap(), Some(trailers));
 }
@@ -107,9 +113,11 @@ async fn an_answer_of_trailers_only_is_whole_though_the_upload_goes_on() {
 #[tokio::test]
 async fn a_client_that_cancels_resets_the_upstreams_stream() {
     let (resets, mut seen) = unbounded_channel();
+    let (begun, mut begins) = unbounded_channel();
     let peer = Peer::serving(move |request, mut reply| {
-        let resets = resets.clone();
+        let (resets, begun) = (resets.clone(), begun.clone());
         async move {
+            begun.send(()).unwrap();
             let quiet = request.uri().path() == "/before";
             let stream = if quiet { None } else { Some(reply.send_response(Response::new(()), false).unwrap()) };
             let reason = match stream {
@@ -124,7 +132,7 @@ async fn a_client_that_cancels_resets_the_upstreams_stream() {
     let mut client = dial(gate.proxy()).await;
     let (answer, mut upload) = client.send_request(post(gate.proxy(), "/before"), false).unwrap();
     // It has begun once there is something to reset.
-    crate::harness::until("the request at the upstream", async || (peer.connections() == 1).then_some(())).await;
+    soon(begins.recv()).await.unwrap();
     upload.send_reset(h2::Reason::CANCEL);
     drop(answer);
     assert_eq!(soon(seen.recv()).await, Some(h2::Reason::CANCEL), "before an answer");
@@ -191,4 +199,22 @@ async fn an_upload_that_the_client_resets_never_looks_whole_to_the_upstream() {
         assert!(!rest.ends_with(b"0\r\n\r\n"), "{reason:?}: {:?}", String::from_utf8_lossy(&rest));
         drop(answer);
     }
+}
+
+#[tokio::test]
+async fn an_answers_trailers_say_nothing_that_is_the_gates_to_say() {
+    let peer = Peer::serving(|_, mut reply| async move {
+        let mut stream = reply.send_response(Response::new(()), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        for (name, value) in [("grpc-status", "0"), ("x-scopegate-decision", "forged"), ("proxy-authenticate", "Basic")] {
+            trailers.insert(name, value.parse().unwrap());
+        }
+        stream.send_trailers(trailers).unwrap();
+    })
+    .await;
+    let gate = before(&format!("h2c://{}", peer.address)).await;
+    let mut client = dial(gate.proxy()).await;
+    let answer = soon(client.send_request(post(gate.proxy(), "/"), true).unwrap().0).await.unwrap();
+    let trailers = whole(answer.into_body()).await.unwrap().1.unwrap();
+    assert_eq!(trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
 }

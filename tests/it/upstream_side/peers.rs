@@ -50,10 +50,11 @@ impl Peer {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(stream, builder, answer).await,
-                        Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
-                            Ok(stream) => serve(stream, builder, answer).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                                serve(stream, builder, answer).await;
+                            }
+                        }
                     }
                 });
             }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use h2::server::Builder;
+use h2::{RecvStream, SendStream};
 use http::{Method, Response, StatusCode};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,6 +22,26 @@ async fn opened(gate: &Gate) -> Wire {
     wire
 }
 
+/// A stream of HTTP/2 as one of bytes.
+fn bytes_of(mut to: SendStream<Bytes>, mut from: RecvStream) -> DuplexStream {
+    let (near, far) = duplex(64 * 1024);
+    let (mut reader, mut writer) = split(far);
+    tokio::spawn(async move {
+        while let Some(Ok(data)) = from.data().await {
+            let _ = from.flow_control().release_capacity(data.len());
+            writer.write_all(&data).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            let _ = to.send_data(Bytes::copy_from_slice(&buffer[..count]), false);
+        }
+        let _ = to.send_data(Bytes::new(), true);
+    });
+    near
+}
+
 #[tokio::test]
 async fn a_websocket_reaches_an_http2_upstream_as_an_extended_connect() {
     let mut builder = Builder::new();
@@ -35,20 +56,11 @@ async fn a_websocket_reaches_an_http2_upstream_as_an_extended_connect() {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         let response = Response::builder().header("sec-websocket-protocol", "chat").body(()).unwrap();
-        let mut stream = reply.send_response(response, false).unwrap();
-        let (mut heard, said) = tokio::io::duplex(1024 * 1024);
-        tokio::spawn(async move {
-            let mut wire = Wire::new(said);
-            while let Some((opcode, payload, masked)) = wire.frame().await {
-                assert!(masked, "as it was sent");
-                stream.send_data(frame(opcode, &payload, false).into(), false).unwrap();
-            }
-            let _ = stream.send_data(Bytes::new(), true);
-        });
-        let mut body = request.into_body();
-        while let Some(Ok(data)) = body.data().await {
-            let _ = body.flow_control().release_capacity(data.len());
-            heard.write_all(&data).await.unwrap();
+        let stream = reply.send_response(response, false).unwrap();
+        let mut wire = Wire::new(bytes_of(stream, request.into_body()));
+        while let Some((opcode, payload, masked)) = wire.frame().await {
+            assert!(masked, "a client's frames come as they were sent");
+            wire.send(frame(opcode, &payload, false)).await;
         }
     })
     .await;
@@ -61,7 +73,7 @@ async fn a_websocket_reaches_an_http2_upstream_as_an_extended_connect() {
     }
     for length in [0, 10, 5_000, 300_000] {
         wire.send(frame(BINARY, &vec![7; length], true)).await;
-        assert!(wire.frame().await == Some((BINARY, vec![7; length], false)), "{length} bytes");
+        assert_eq!(wire.frame().await, Some((BINARY, vec![7; length], false)));
     }
     drop(wire);
     assert_eq!(peer.connections(), 1);

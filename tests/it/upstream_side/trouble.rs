@@ -83,6 +83,20 @@ async fn a_handshake_that_does_not_end_is_504() {
     }
 }
 
+#[tokio::test]
+async fn an_h2c_upstream_that_speaks_something_else_is_502() {
+    let upstream = Upstream::heads(|mut wire: Wire, _| async move {
+        wire.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        wire.rest().await;
+    })
+    .await;
+    let gate = before(&format!("h2c://{}", upstream.address)).await;
+    for request in [GET, POST] {
+        assert_eq!(told(&ask(gate.proxy(), request).await).1, "bad_gateway");
+    }
+    assert!(upstream.take().iter().all(|message| message.first == "PRI * HTTP/2.0"), "no request went there");
+}
+
 /// Listens where somebody has listened before.
 fn again(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();

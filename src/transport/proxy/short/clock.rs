@@ -17,12 +17,13 @@ impl Clock {
 
     /// What `work` gives, or `None` after `limit`.
     pub async fn within<T>(&mut self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let deadline = Instant::now() + limit;
-        let mut work = pin!(work);
+        let (mut work, mut begun) = (pin!(work), None);
         poll_fn(|context| {
             if let Poll::Ready(value) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(value));
             }
+            // Most work is done at once, and asks for no time at all.
+            let deadline = *begun.get_or_insert_with(Instant::now) + limit;
             loop {
                 if self.0.deadline() > deadline {
                     self.0.as_mut().reset(deadline);

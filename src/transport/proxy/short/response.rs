@@ -27,6 +27,8 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, onward: &Onward, close: bool
     for (name, value) in &answer.lines {
         let is_cache = name.eq_ignore_ascii_case(b"cache-control");
         let goes = ends_at_hop(name)
+            // RFC 9110 §8.6: not in such an answer.
+            || (answer.status == 204 && name.eq_ignore_ascii_case(b"content-length"))
             || starts(name, PREFIX)
             || (!named.is_empty() && named.iter().any(|list| lists(list, name)) && !name.eq_ignore_ascii_case(b"content-length"))
             || (is_cache && matches!(caching, Caching::Never))

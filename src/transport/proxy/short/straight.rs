@@ -81,7 +81,10 @@ impl Straight {
         let mut scanned = 0;
         loop {
             if let Some(end) = self.inbox.get(scanned..).and_then(|rest| memchr::memmem::find(rest, b"\r\n\r\n")) {
-                return Ok(scanned + end + 4);
+                scanned += end + 4;
+                if scanned <= bounds::RESPONSE_HEAD {
+                    return Ok(scanned);
+                }
             }
             if self.inbox.len() > bounds::RESPONSE_HEAD {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of the answer is too long"));

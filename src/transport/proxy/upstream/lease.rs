@@ -68,10 +68,10 @@ impl Idle {
     fn keep(&self, destination: Option<SocketAddr>, one: One) {
         let mut list = self.list.borrow_mut();
         list.retain(|(_, one)| !one.is_closed());
-        if list.iter().filter(|(_, one)| one.is_ready()).count() >= bounds::IDLE {
-            if let Some(oldest) = list.iter().position(|(_, one)| one.is_ready()) {
-                list.remove(oldest);
-            }
+        let mut idle = (0..list.len()).filter(|index| list.get(*index).is_some_and(|(_, one)| one.is_ready()));
+        let oldest = idle.next();
+        if let (Some(oldest), true) = (oldest, idle.count() + 1 >= bounds::IDLE) {
+            list.remove(oldest);
         }
         list.push((destination, one));
     }

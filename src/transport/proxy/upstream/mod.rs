@@ -173,6 +173,10 @@ impl Pool {
             return One::new(line).await.map(Way::One);
         }
         let two = Two::new(line, lease.destination).await?;
+        if two.settled().await.is_none() {
+            tracing::warn!("the upstream{} does not speak HTTP/2", Named(&self.upstream.target, lease.destination));
+            return Err(Reason::BadGateway);
+        }
         let stream = two.open();
         self.twos.keep(two.clone());
         Ok(Way::Two(two, stream))
@@ -272,7 +276,7 @@ fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, Reason> {
 
 fn streamed(response: Response<Incoming>, stream: Option<Stream>) -> Response<Streamed> {
     let (parts, body) = response.into_parts();
-    let body = Streamed::new(body, parts.version, &parts.headers);
+    let body = Streamed::new(body, parts.version, &parts.headers).answer();
     let body = match stream {
         Some(stream) => body.holding(Rc::new(stream)),
         None => body,

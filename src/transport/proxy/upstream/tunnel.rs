@@ -41,7 +41,7 @@ impl Pool {
         let limit = self.upstream.connect_timeout;
         let made = async {
             let two = Two::new(self.line(lease, &[]).await?, lease.destination).await?;
-            let extended = two.is_extended().await;
+            let extended = two.settled().await.unwrap_or_default();
             Ok::<_, Reason>((two, extended))
         };
         let (mut two, extended) = timeout(limit, made).await.unwrap_or(Err(Reason::GatewayTimeout))?;

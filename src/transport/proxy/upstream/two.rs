@@ -150,13 +150,13 @@ impl Two {
         self.sender.try_send_request(request).await
     }
 
-    /// Waits for the peer's first settings: whether it takes an extended CONNECT.
-    pub async fn is_extended(&self) -> bool {
+    /// Waits for the peer's first settings: how many streams it takes, and whether an extended CONNECT (RFC 8441 §3). `None` where it sends none.
+    pub async fn settled(&self) -> Option<bool> {
         loop {
             let settled = self.state.settled.notified();
             match self.state.extended.get() {
-                Some(extended) => return extended,
-                None if !self.is_open() => return false,
+                Some(extended) => return Some(extended),
+                None if !self.is_open() => return None,
                 None => settled.await,
             }
         }
