@@ -175,6 +175,24 @@ async fn a_hundred_unrelated_reloads_close_nothing_and_fail_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_end_on_every_way_that_they_can_take() {
+    let house = House::open(ROUTES, &whole()).await;
+    let (mut multiplexed, mut posted) = house.other_events(TOKEN).await;
+    posted.is_open().await;
+    house.change(ROUTES, &tokens(r#""scopes": ["other:use"]"#)).await;
+    assert_eq!(posted.end().await, End::Events);
+    let ended = async {
+        while let Some(data) = multiplexed.data().await {
+            let _ = multiplexed.flow_control().release_capacity(data.expect("no reset").len());
+        }
+        multiplexed.trailers().await.unwrap()
+    };
+    assert_eq!(tokio::time::timeout(crate::harness::DEADLINE, ended).await.expect("in time"), None);
+    let (_, [metrics, _]) = house.told().await;
+    assert_eq!(metric(&metrics, "scopegate_streams_ended_total{cause=\"scope\"}"), Some(2.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_reload_closes_nothing() {
     let house = House::open(ROUTES, &whole()).await;
     let mut streams = house.streams(TOKEN).await;

@@ -166,6 +166,19 @@ impl House {
         list
     }
 
+    /// Events on a connection of HTTP/2, and as the answer to a request that had a body.
+    pub async fn other_events(&self, token: &str) -> (h2::RecvStream, Stream) {
+        let (mut client, connection) = h2::client::handshake(TcpStream::connect(self.one.proxy()).await.unwrap()).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://a/events").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+        let answer = limited(client.send_request(request, true).unwrap().0).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut wire = Wire::connect(self.one.proxy()).await;
+        wire.send(format!("POST /events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: 2\r\n\r\nhi")).await;
+        assert!(wire.response_head().await.starts_with("HTTP/1.1 200 "));
+        (answer.into_body(), Stream::Events(wire))
+    }
+
     /// Whether the upstream's side of each was told of the end.
     pub async fn upstreams_heard(&self, names: &[&str]) -> bool {
         until("the upstream's side", async || {
@@ -208,7 +221,7 @@ async fn serve(mut wire: Wire, request: Message, heard: Arc<Mutex<Vec<&'static s
         }
         return None;
     }
-    if value(&request.headers, "host").is_some() && request.first.starts_with("GET /events ") {
+    if value(&request.headers, "host").is_some() && request.first.contains(" /events ") {
         wire.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n").await;
         let event = [b"9\r\n", EVENT, b"\r\n"].concat();
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
