@@ -6,6 +6,7 @@
 mod application;
 mod backstage_tokens;
 mod client;
+mod clients;
 mod demo;
 mod differential;
 mod envoy;
@@ -25,10 +26,12 @@ mod promises;
 mod provider;
 #[path = "../it/harness/sign.rs"]
 mod sign;
+mod sockets;
 mod stage;
 mod together;
 mod tokens;
 mod traces;
+mod volume;
 mod websocket;
 
 /// Every promise at every front.

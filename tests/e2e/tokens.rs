@@ -29,11 +29,16 @@ impl Minter {
     }
 
     pub fn start_with<A: AsRef<OsStr>>(name: &'static str, arguments: &[A]) -> Self {
+        Self::start_in("tests/e2e/tokens", name, arguments)
+    }
+
+    /// A program of another folder.
+    pub fn start_in<A: AsRef<OsStr>>(home: &str, name: &'static str, arguments: &[A]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let is_python = name.ends_with(".py");
         let mut process = Process::start(name, &tool(if is_python { "python3" } else { "node" }), folder.path(), |command| {
             // No compiled files among the sources.
-            command.args(is_python.then_some("-B")).arg(root().join("tests/e2e/tokens").join(name)).args(arguments);
+            command.args(is_python.then_some("-B")).arg(root().join(home).join(name)).args(arguments);
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         });
         let (input, output) = process.pipes();
