@@ -93,6 +93,12 @@ impl Identity {
         self.headers.iter().map(move |(name, template)| (&**name, caller.and_then(|caller| template.value(caller))))
     }
 
+    /// Whether a header of the operator's choice is set for this caller.
+    pub fn sets(&self, name: &str, caller: Option<&Caller<'_>>) -> bool {
+        let chosen = self.headers.get(FIXED.len()..).unwrap_or_default();
+        chosen.iter().any(|(own, template)| own.eq_ignore_ascii_case(name) && caller.is_some_and(|caller| template.value(caller).is_some()))
+    }
+
     /// Whether a header that a client sent is the gate's own, in whatever mix of case, dashes and underscores.
     /// `x-tenant-id` stays where it says what the credential says.
     pub fn owns(&self, name: &str, value: &[u8], caller: Option<&Caller<'_>>) -> bool {

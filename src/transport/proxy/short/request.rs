@@ -1,6 +1,8 @@
 //! The head of an allowed request into the bytes that the upstream gets.
 //! The client's lines go as they came but for those that are the gate's; its own come last.
 
+use http::HeaderValue;
+
 use super::head::Head;
 use super::response::line;
 use crate::credential::hide::Hidden;
@@ -25,7 +27,7 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot
             || (hidden.cookie.is_some() && is("cookie"))
             || (trace.is_some() && is("traceparent"))
             || peer.is_mute_on(name)
-            || (is("x-tenant-id") && snapshot.identity.headers(caller).any(|(own, value)| value.is_some() && is(own)))
+            || snapshot.identity.sets(name, caller)
             || snapshot.identity.owns(name, value, caller);
         if !goes {
             line(out, name, value);
@@ -34,11 +36,16 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot
     if let Some(Some(left)) = &hidden.cookie {
         line(out, "cookie", left);
     }
-    if let Some(address) = &peer.address {
-        line(out, "x-forwarded-for", address.as_bytes());
+    let forwarded = [
+        ("x-forwarded-for", peer.address.as_ref().map(HeaderValue::as_bytes)),
+        ("x-forwarded-proto", Some(peer.scheme.as_bytes())),
+        ("x-forwarded-host", Some(head.host)),
+    ];
+    for (name, value) in forwarded {
+        if let Some(value) = value.filter(|_| !snapshot.identity.sets(name, caller)) {
+            line(out, name, value);
+        }
     }
-    line(out, "x-forwarded-proto", peer.scheme.as_bytes());
-    line(out, "x-forwarded-host", head.host);
     for (name, value) in snapshot.identity.headers(caller) {
         if let Some(value) = value {
             line(out, name, value.as_bytes());
