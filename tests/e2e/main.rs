@@ -5,6 +5,7 @@
 
 mod application;
 mod backstage_tokens;
+mod browser;
 mod client;
 mod clients;
 mod demo;
