@@ -15,6 +15,7 @@ mod examples;
 mod faults;
 mod firebase;
 mod gate;
+mod grpc;
 mod haproxy;
 mod intercept;
 mod jwt;
