@@ -5,6 +5,7 @@
 
 mod application;
 mod backstage_tokens;
+mod browser;
 mod client;
 mod clients;
 mod demo;
@@ -14,6 +15,7 @@ mod examples;
 mod faults;
 mod firebase;
 mod gate;
+mod grpc;
 mod haproxy;
 mod intercept;
 mod jwt;

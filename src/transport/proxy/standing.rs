@@ -19,7 +19,7 @@ use crate::telemetry::{DecisionId, Ended};
 use crate::transport::client::Client;
 
 /// Read by the judge whatever the sources are.
-const JUDGED: [&str; 3] = ["x-tenant-id", "origin", "content-encoding"];
+const JUDGED: [&str; 4] = ["x-tenant-id", "host", "origin", "content-encoding"];
 /// After an answer has begun; short ones are over by then.
 const FIRST: Duration = Duration::from_secs(1);
 /// How long nobody may be able to say whether a credential still counts.
