@@ -37,15 +37,19 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
         Err(error) => return tracing::debug!("a connection came to nothing: {error}"),
     };
     match arrived.protocol {
-        Protocol::Http1 => one(proxy, arrived, &shared).await,
-        Protocol::Http2 => two(proxy, arrived, (&shared, tasks)).await,
+        Protocol::Http1 => {
+            let connection = Rc::new(Connection::new(proxy, arrived.about.clone(), arrived.protocol));
+            if let Some(arrived) = Box::pin(short::run(&connection, arrived, &shared.drain)).await {
+                Box::pin(one(connection, arrived, &shared)).await;
+            }
+        }
+        Protocol::Http2 => Box::pin(two(proxy, arrived, (&shared, tasks))).await,
     }
 }
 
-async fn one(proxy: Rc<Proxy>, arrived: Arrival, shared: &Shared) {
+/// The long way of HTTP/1.1.
+async fn one(connection: Rc<Connection>, arrived: Arrival, shared: &Shared) {
     let bounds = &shared.settings.bounds;
-    let connection = Rc::new(Connection::new(proxy, arrived.about.clone(), arrived.protocol));
-    let Some(arrived) = short::run(&connection, arrived, &shared.drain).await else { return };
     let (refusal, pulse, limits) = (Refusal::default(), Pulse::new(false), Limits::from(bounds));
     let io = Checked::new(arrived.stream, Rc::clone(&refusal)).within(limits, Rc::clone(&pulse)).holding_upgrades().with(arrived.ahead);
     let (answering, opening) = (Rc::clone(&connection), Rc::clone(&pulse));

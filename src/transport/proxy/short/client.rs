@@ -3,12 +3,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -33,6 +34,18 @@ pub struct Client {
     send_idle: Duration,
 }
 
+/// Reads what is there: a client that sends nothing holds no buffer.
+async fn read(stream: &mut Stream, inbox: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut scratch = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut scratch))?;
+        inbox.extend_from_slice(scratch.filled());
+        Poll::Ready(Ok(scratch.filled().len()))
+    })
+    .await
+}
+
 impl Client {
     pub fn new(stream: Stream, inbox: BytesMut, bounds: &Bounds) -> Self {
         let heads = Heads::new(Limits::from(bounds));
@@ -51,14 +64,13 @@ impl Client {
                     Ok(None) | Err(_) => return Ok(None),
                 }
             }
-            self.inbox.reserve(READ);
             // However many reads it comes in.
             let limit = if is_first { idle } else { self.at_once.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed()) };
             let Self { stream, inbox, clock, .. } = self;
             let read = clock.within(limit, async {
                 tokio::select! {
                     biased;
-                    read = stream.read_buf(inbox) => read,
+                    read = read(stream, inbox) => read,
                     () = too_late(drain, fresh) => Ok(0),
                 }
             });

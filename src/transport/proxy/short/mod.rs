@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use tokio_util::sync::CancellationToken;
 
 use super::standing::{Few, Head as Asked, Lost, Standing, link};
@@ -33,6 +33,9 @@ use head::Head;
 use relay::{Until, relay};
 pub use straight::Idle;
 use straight::Straight;
+
+/// What a client's connection keeps for the head of its next answer.
+const KEPT: usize = 1024;
 
 /// What becomes of the connection after a request.
 enum Next {
@@ -60,18 +63,13 @@ struct Way<'c> {
 /// was read and not answered.
 pub async fn run(connection: &Connection, arrived: Arrival, drain: &CancellationToken) -> Option<Arrival> {
     let Target::Http(authority) = &connection.proxy.pool.upstream().target else { return Some(arrived) };
-    if !connection.lease.is_pinned() {
-        return Some(arrived);
-    }
     let Arrival { stream, ahead, protocol, about } = arrived;
-    let upstream = connection.proxy.idle.take();
-    let mut way =
-        Way { connection, authority, client: Client::new(stream, ahead, &connection.proxy.bounds), upstream, out: Vec::with_capacity(1024) };
+    let mut way = Way { connection, authority, client: Client::new(stream, ahead, &connection.proxy.bounds), upstream: None, out: Vec::new() };
     let mut fresh = true;
     let goes_on = loop {
         match way.client.head(connection.proxy.bounds.idle, (drain, std::mem::take(&mut fresh))).await {
             Ok(Some(length)) => match way.serve(length).await {
-                Ok(Next::Again) => {}
+                Ok(Next::Again) => way.rest(),
                 Ok(Next::Close) => break false,
                 Ok(Next::Long) => break true,
                 Err(error) => break late(connection, Overrun::Send, &error),
@@ -98,6 +96,20 @@ fn late(connection: &Connection, overrun: Overrun, error: &io::Error) -> bool {
 }
 
 impl Way<'_> {
+    /// Between two requests: while there are many clients, none keeps an upstream connection or a large buffer to itself.
+    fn rest(&mut self) {
+        if !self.connection.lease.is_pinned()
+            && let Some(upstream) = self.upstream.take()
+        {
+            self.connection.proxy.idle.put_back(upstream);
+        }
+        if self.client.inbox.is_empty() {
+            self.client.inbox = BytesMut::new();
+        }
+        self.out.clear();
+        self.out.shrink_to(KEPT);
+    }
+
     /// `length` bytes of the client's inbox are the head of a request. `Err` where the client is gone, or must not be told more.
     async fn serve(&mut self, length: usize) -> io::Result<Next> {
         let mut inbox = std::mem::take(&mut self.client.inbox);
@@ -209,7 +221,7 @@ impl Way<'_> {
     async fn ask(&mut self, method: &str) -> io::Result<Result<usize, Reason>> {
         let limits = self.connection.proxy.pool.upstream();
         let repeatable = matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE");
-        let mut kept = self.upstream.take();
+        let mut kept = self.upstream.take().or_else(|| self.connection.proxy.idle.take());
         if let Some(idle) = &mut kept
             && idle.is_stale().await
         {

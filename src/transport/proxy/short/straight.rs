@@ -104,7 +104,7 @@ impl Straight {
 
     pub fn consume(&mut self, length: usize) {
         self.inbox.advance(length);
-        if self.inbox.is_empty() && self.inbox.capacity() > BODY {
+        if self.inbox.is_empty() && self.inbox.capacity() > READ {
             self.inbox = BytesMut::new();
         }
     }
