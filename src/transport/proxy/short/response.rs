@@ -23,7 +23,7 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, onward: &Onward, close: bool
     let named: Vec<&[u8]> = answer.lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| *value).collect();
     let starts = |name: &[u8], prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
     let caching = onward.caching();
-    let mut cached = false;
+    let (mut cached, mut dated) = (false, false);
     for (name, value) in &answer.lines {
         let is_cache = name.eq_ignore_ascii_case(b"cache-control");
         let goes = ends_at_hop(name)
@@ -36,6 +36,7 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, onward: &Onward, close: bool
         if !goes {
             line(out, name, value);
             cached |= is_cache;
+            dated |= name.eq_ignore_ascii_case(b"date");
         }
     }
     match caching {
@@ -50,6 +51,10 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, onward: &Onward, close: bool
     }
     for (name, value) in &onward.sharing {
         line(out, name.as_str(), value.as_bytes());
+    }
+    if !dated {
+        // RFC 9110 §6.6.1: whoever forwards an answer that has none adds it.
+        line(out, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     }
     if matches!(answer.framing, Framing::Chunked | Framing::Close) {
         line(out, "transfer-encoding", b"chunked");
@@ -99,4 +104,33 @@ pub fn line(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
 
 fn end(out: &mut Vec<u8>, close: bool) {
     out.extend_from_slice(if close { b"connection: close\r\n\r\n" } else { b"\r\n" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(head: &str) -> String {
+        let answer = Answer::read(head.as_bytes(), "GET").unwrap();
+        let mut out = Vec::new();
+        super::head(&mut out, &answer, &Onward::default(), false);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_ends_at_a_hop_or_is_the_gates_own_does_not_go_on() {
+        let text = written(
+            "HTTP/1.1 200 Fine\r\nDate: Sun, 22 Nov 2026 03:21:42 GMT\r\nConnection: close, X-Hop\r\nX-Hop: a\r\nKeep-Alive: timeout=5\r\nX-Scopegate-Id: root\r\n\
+             Upgrade: h2c\r\nX-Kept: b\r\nContent-Length: 5\r\n\r\n",
+        );
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 03:21:42 GMT\r\nX-Kept: b\r\nContent-Length: 5\r\n\r\n");
+        assert!(written("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").ends_with("transfer-encoding: chunked\r\n\r\n"));
+    }
+
+    #[test]
+    fn an_answer_without_a_date_gets_one_and_204_has_no_length() {
+        let text = written("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n");
+        let date = text.split("date: ").nth(1).unwrap().split("\r\n").next().unwrap();
+        assert!(httpdate::parse_http_date(date).is_ok() && !text.to_lowercase().contains("content-length"), "{text}");
+    }
 }
