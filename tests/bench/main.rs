@@ -5,6 +5,7 @@
 mod checks;
 mod decisions;
 mod files;
+mod hostile;
 mod load;
 mod no_op;
 mod processes;
@@ -64,7 +65,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -87,6 +88,9 @@ fn main() {
     }
     if wanted("resources") {
         resources::measure(effort, &mut table);
+    }
+    if wanted("hostile") {
+        hostile::measure(effort, &mut table);
     }
     table.print();
 }

@@ -194,6 +194,13 @@ impl Gate {
         Ask::get("/metrics").send(self.ports.admin).body()
     }
 
+    /// The most that the process has held so far, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The shipped Envoy before the gate's gRPC door, with changes to its file.
     pub fn envoy(&self, changes: &[(&str, &str)]) -> Envoy {
         let (port, admin) = (free_port(), free_port());

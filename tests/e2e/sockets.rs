@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::gate::{Desk, Gate};
 use crate::tokens::Minter;
+use crate::volume::MEMORY;
 
 const TOKEN: &str = "token-of-the-listener-1";
 const OTHER: &str = "token-of-the-other-1";
@@ -65,6 +66,8 @@ fn ten_megabytes_each_way_arrive_unchanged_with_compression() {
     assert_eq!(deflated["extensions"], json!(["permessage-deflate"]));
     assert!(line.echoes("listener", 5));
     assert!(line.echoes("listener", 10_000_000));
+    let most = line.gate.most_memory();
+    assert!(most < MEMORY, "{most} bytes");
 }
 
 #[test]
