@@ -99,7 +99,7 @@ pub fn measure(effort: Effort, table: &mut Table) {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let _upstream = Server::start(Command::new(std::env::current_exe().unwrap()).args(["upstream", &port.to_string()]), port);
-    let gate = proxies::gate(folder.path(), effort, (port, Some(())));
+    let gate = proxies::gate(folder.path(), effort, (port, Some(())), "");
     let requests = proxies::requests(effort);
     paced(gate.port, &requests, TIME / 5);
     let quiet = paced(gate.port, &requests, TIME);
