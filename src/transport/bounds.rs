@@ -65,6 +65,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub const PARSED: usize = 200 * 1024;
 /// How long a refused client gets to read why.
 pub const REFUSED_LINGER: Duration = Duration::from_secs(2);
+/// Bytes of a refused client that are taken as they come; the rest is taken slowly.
+pub const LINGER_AT_ONCE: usize = 256 * 1024;
 
 /// The key of the bound that a refused head exceeds, for the metric.
 pub fn named(reason: Reason) -> Option<&'static str> {

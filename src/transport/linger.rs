@@ -1,8 +1,10 @@
 //! A connection that was refused into one whose client could read why.
 //! Looks at nothing that still comes, and waits for it only a moment.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::bounds;
 
@@ -13,7 +15,14 @@ pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, last: &[u8]
             return;
         }
         let mut scratch = vec![0; 16 * 1024];
-        while let Ok(1..) = stream.read(&mut scratch).await {}
+        let mut taken = 0;
+        while let Ok(count @ 1..) = stream.read(&mut scratch).await {
+            taken += count;
+            // Whoever sends on and on takes no more of the worker than others can spare.
+            if taken > bounds::LINGER_AT_ONCE {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
     })
     .await;
 }
