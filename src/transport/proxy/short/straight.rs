@@ -2,6 +2,7 @@
 //! Goes to somebody else only after a whole answer with nothing behind it.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -21,7 +22,6 @@ const BODY: usize = 64 * 1024;
 /// Interim answers (RFC 9110 §15.2) before the final one.
 const INTERIM: usize = 16;
 
-#[derive(Debug)]
 pub struct Straight {
     stream: TcpStream,
     pub inbox: BytesMut,
@@ -30,6 +30,13 @@ pub struct Straight {
 /// A worker's connections that nobody holds.
 #[derive(Debug, Default)]
 pub struct Idle(RefCell<Vec<Straight>>);
+
+/// What was read is somebody's answer.
+impl fmt::Debug for Straight {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Straight(…)")
+    }
+}
 
 impl Idle {
     pub fn take(&self) -> Option<Straight> {
