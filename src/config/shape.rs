@@ -85,11 +85,45 @@ pub static FILE: Shape = Shape::Object(&[
     key("bounds", Shape::Object(BOUNDS), "what a client of the proxy door may take"),
     key("lame_duck", Shape::Duration, "how long SIGTERM leaves the doors open, unready, before the drain begins; default `5s`"),
     key("reuse_port", Shape::Bool, "`true`: a new process may listen on the same ports before this one ends; default `false`"),
-    later("store"),
-    later("store_keys"),
-    later("management"),
-    later("limits"),
+    key(
+        "store",
+        Shape::Either(&[Shape::Text, Shape::Object(STORE)]),
+        "where managed keys, roles, profiles, revocations and second factors are kept: `sqlite:/path` or `postgres://…`, or these keys; default `sqlite:scopegate.db` beside this file where something needs one, else none",
+    ),
+    key("store_keys", Shape::Object(STORE_KEYS), "what the store's content is hashed and encrypted under; never kept in the store"),
+    key("management", Shape::Object(MANAGEMENT), "the API for what is in the store; always at the admin door"),
+    key("limits", Shape::Object(LIMITS), "where `rate_limit` is counted"),
 ]);
+
+const STORE: &[Key] = &[
+    key("url", Shape::Text, "`sqlite:/path` or `postgres://user@host/database`"),
+    key("url_file", Shape::Text, "a file with it"),
+    key("stale_for", Shape::Duration, "how long the gate goes on with what it knows while the store is out of reach, 503 from then on; default `30s`"),
+];
+
+const STORE_KEYS: &[Key] = &[key(
+    "file",
+    Shape::Text,
+    "one key a line, `id:base64` of 32 bytes, the first for what is new; default `store.keys` beside a SQLite store, made when absent",
+)];
+
+const MANAGEMENT: &[Key] = &[key("expose", Shape::Bool, "`true`: at the proxy door too; default `false`")];
+
+const LIMITS: &[Key] = &[
+    key("backend", Shape::Text, "`memory`, or `redis://host:port` for one limit across replicas; default `memory`"),
+    key("backend_file", Shape::Text, "a file with it"),
+    key("timeout", Shape::Duration, "how long a request waits for Redis before its own count is used; default `50ms`"),
+];
+
+const PROFILE: &[Key] = &[key("claim", Shape::Text, "the claim that holds the e-mail address; default `email`")];
+
+const MFA: &[Key] = &[key("max_age", Shape::Duration, "how long ago the second factor may have been shown; default `15m`")];
+
+const RATE_LIMIT: &[Key] = &[
+    key("rate", Shape::Text, "`10/s`, `100/m`, `1000/h` or `10000/d`"),
+    key("burst", Shape::Count, "how many at once; default the rate's number"),
+    key("per", Shape::Choice(&["principal", "tenant", "ip", "route"], &[]), "who shares it; default `principal`"),
+];
 
 const UPSTREAM: &[Key] = &[
     key(
@@ -146,8 +180,8 @@ const LISTEN: &[Key] = &[
 const CREDENTIAL: &[Key] = &[
     key(
         "kind",
-        Shape::Choice(&["static", "jwt", "firebase", "backstage", "webhook", "mtls", "introspection"], &["api_key"]),
-        "what proves it: an entry of a token file, a signed JWT, a Firebase ID token, a Backstage service token, one static token, a client certificate, or the issuer when asked (RFC 7662)",
+        Shape::Choice(&["static", "jwt", "firebase", "backstage", "webhook", "mtls", "introspection", "api_key"], &[]),
+        "what proves it: an entry of a token file, a managed key of the store, a signed JWT, a Firebase ID token, a Backstage service token, one static token, a client certificate, or the issuer when asked (RFC 7662)",
     ),
     key("from", Shape::Texts, "places in order: `bearer`, `header:NAME`, `cookie:NAME`, `query:NAME` (on WebSocket upgrades); default `bearer`"),
     key("forward", Shape::Bool, "whether the upstream still sees the credential; default `false`"),
@@ -188,9 +222,10 @@ const CREDENTIAL: &[Key] = &[
     key("client_secret_file", Shape::Text, "`introspection`: a file with it"),
     key("cache", Shape::Duration, "`introspection`: how long an answer counts, never beyond `exp`; default `60s`, at most `5m`"),
     key("timeout", Shape::Duration, "`introspection`: how long a request waits for it; default `100ms`, under Envoy's own 200 ms"),
-    later("format"),
-    later("header"),
-    later("profile"),
+    key("format", Shape::Choice(&["scopegate", "uuid"], &[]), "`api_key`: `sg_…` keys, or UUIDs that were imported; default `scopegate`"),
+    key("header", Shape::Text, "`api_key`: the header, in place of `from`; default `x-api-key`"),
+    key("environment", Shape::Text, "`api_key`: the second part of new keys, `sg_ENVIRONMENT_…`; default `live`"),
+    key("profile", Shape::Object(PROFILE), "`jwt`, `firebase`: the caller is the store's profile with the token's e-mail; none is 404"),
 ];
 
 const CLAIMS: &[Key] = &[
@@ -283,8 +318,8 @@ const ROUTE: &[Key] = &[
     ),
     key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
     key("websocket", Shape::Bool, "`false`: a WebSocket is refused; an open one is closed when its credential ends; default `true`"),
-    later("mfa"),
-    later("rate_limit"),
+    key("mfa", Shape::Object(MFA), "a second factor, shown of late (RFC 9470)"),
+    key("rate_limit", Shape::Object(RATE_LIMIT), "at most so many requests, 429 beyond"),
     later("mode"),
 ];
 
@@ -381,6 +416,6 @@ mod tests {
         let schema = schema();
         assert_eq!(schema["additionalProperties"], json!(false));
         assert!(schema["properties"]["routes"].is_object() && schema["properties"]["credentials"].is_object());
-        assert!(schema["properties"].get("store").is_none(), "what is not available is not offered");
+        assert!(schema["properties"].get("mode").is_none(), "what is not available is not offered");
     }
 }
