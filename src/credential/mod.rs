@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod digest;
 pub mod hide;
+pub mod key_format;
 
 use std::borrow::Cow;
 
