@@ -24,6 +24,7 @@ mod import;
 mod malformed;
 mod reload;
 mod secrets;
+mod store;
 mod streams;
 mod tls;
 mod token_commands;
