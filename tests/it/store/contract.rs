@@ -32,7 +32,8 @@ pub async fn a_change_is_there_once_it_is_committed_and_never_otherwise(open: im
     assert_eq!(add_role(&one, "kept").await.unwrap(), 1);
     let mut change = one.change().await.unwrap();
     let sql = "UPDATE roles SET deleted = 1, version = $1 WHERE name = 'kept'";
-    assert_eq!(change.execute(sql, vec![Value::from(change.version)]).await.unwrap(), 1);
+    let version = change.version;
+    assert_eq!(change.execute(sql, vec![Value::from(version)]).await.unwrap(), 1);
     assert_eq!(two.version().await.unwrap(), 1, "not before its end");
     drop(change);
     assert_eq!(roles(&two).await, [("kept".to_owned(), 1)]);
