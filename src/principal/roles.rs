@@ -130,6 +130,11 @@ impl RoleSet {
         self.held.iter().any(|held| **held == *name)
     }
 
+    /// Assigned, and inherited by those.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        self.held.iter().map(|held| &**held)
+    }
+
     /// Space-delimited, as assigned; empty where there is none.
     pub fn joined(&self) -> &str {
         &self.joined
