@@ -9,6 +9,7 @@ pub mod egress;
 pub mod fault;
 pub mod forward;
 pub mod load;
+pub mod management;
 pub mod proxy;
 pub mod quantity;
 pub mod settings;
