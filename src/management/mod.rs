@@ -4,6 +4,8 @@
 pub mod actor;
 pub mod body;
 mod document;
+pub mod grants;
+pub mod names;
 pub mod problem;
 
 use std::collections::BTreeMap;
