@@ -11,6 +11,7 @@ pub mod introspection;
 pub mod jose;
 pub mod keys;
 pub mod live;
+pub mod management;
 pub mod mfa;
 pub mod policy;
 pub mod principal;

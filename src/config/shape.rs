@@ -98,7 +98,11 @@ pub static FILE: Shape = Shape::Object(&[
 const STORE: &[Key] = &[
     key("url", Shape::Text, "`sqlite:/path` or `postgres://user@host/database`"),
     key("url_file", Shape::Text, "a file with it"),
-    key("stale_for", Shape::Duration, "how long the gate goes on with what it knows while the store is out of reach, 503 from then on; default `30s`"),
+    key(
+        "stale_for",
+        Shape::Duration,
+        "how long the gate goes on with what it knows while the store is out of reach, 503 from then on; default `30s`",
+    ),
 ];
 
 const STORE_KEYS: &[Key] = &[key(
