@@ -6,6 +6,7 @@ pub mod caller;
 pub mod certificate;
 pub mod grant;
 pub mod jwt;
+pub mod rate;
 pub mod record;
 pub mod roles;
 pub mod roster;

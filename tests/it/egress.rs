@@ -62,8 +62,9 @@ impl Egress {
             drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,
+            limits: Default::default(),
         };
-        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default() };
+        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
         let drain = CancellationToken::new();
         let shared = Shared {
             gate: Arc::new(gate),
