@@ -18,6 +18,7 @@ use crate::limits::Limiter;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
 use crate::live::watch::Watch;
+use crate::management::{Api, Context};
 use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
@@ -103,6 +104,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
             Door::Proxy => addresses.proxy = address,
             Door::ExtAuthz => addresses.ext_authz = address,
             Door::ForwardAuth => addresses.forward_auth = address,
+            // Has no listener of its own.
+            Door::Management => {}
         }
         workers.accept(door, listener, closing.clone()).map_err(broken)?;
     }
@@ -111,7 +114,9 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
-    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
+    let local = addresses.admin.as_ref().is_none_or(Address::is_local);
+    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
     let operator = operate(doors.admin, operator).map_err(broken)?;
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {

@@ -20,16 +20,19 @@ pub enum Door {
     Proxy,
     ExtAuthz,
     ForwardAuth,
+    /// The management API, behind whichever door it is served at.
+    Management,
 }
 
 impl Door {
-    pub const ALL: [Self; 3] = [Self::Proxy, Self::ExtAuthz, Self::ForwardAuth];
+    pub const ALL: [Self; 4] = [Self::Proxy, Self::ExtAuthz, Self::ForwardAuth, Self::Management];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
             Self::ExtAuthz => "ext_authz",
             Self::ForwardAuth => "forward_auth",
+            Self::Management => "management",
         }
     }
 }
@@ -81,10 +84,22 @@ impl Gate {
         raw: &RawRequest<'_, H>,
         (body, extra_scopes): (Body<'_>, &str),
     ) -> Verdict<'s> {
+        self.decide_by(snapshot.map(|snapshot| (&snapshot.policy, snapshot)), door, raw, (body, extra_scopes)).await
+    }
+
+    /// Decides by other rules than the snapshot's, on its credentials.
+    pub async fn decide_by<'s, H: Headers>(
+        &self,
+        by: Option<(&'s Policy, &'s Snapshot)>,
+        door: Door,
+        raw: &RawRequest<'_, H>,
+        (body, extra_scopes): (Body<'_>, &str),
+    ) -> Verdict<'s> {
         let started = Instant::now();
-        let mut decision = match snapshot {
+        let snapshot = by.map(|(_, snapshot)| snapshot);
+        let mut decision = match by {
             None => Decision::refuse(Reason::NotReady),
-            Some(snapshot) => decide(&snapshot.policy, snapshot, raw, (body, extra_scopes)).await,
+            Some((policy, snapshot)) => decide(policy, snapshot, raw, (body, extra_scopes)).await,
         };
         self.limit(&mut decision, raw.link.client).await;
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);

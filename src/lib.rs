@@ -12,6 +12,8 @@ pub mod jose;
 pub mod keys;
 pub mod limits;
 pub mod live;
+pub mod management;
+pub mod mfa;
 pub mod policy;
 pub mod principal;
 pub mod request;

@@ -192,6 +192,8 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
                 let Some(proxy) = &upstream else { continue };
                 tasks.spawn_local(proxy::serve(Rc::clone(proxy), stream, peer, (shared.clone(), tasks.clone())));
             }
+            // Has no listener of its own.
+            Way::Door(Door::Management) => {}
             Way::Egress(index) => {
                 let Some(target) = targets.get(index) else { continue };
                 let (caller, io) = (Rc::new(egress::Caller::new(Rc::clone(target))), Checked::new(stream, Rc::clone(&refusal)));
