@@ -14,6 +14,7 @@ use crate::fetch;
 use crate::gate::{Door, Gate};
 use crate::jose::HmacKey;
 use crate::keys::Registry;
+use crate::limits::Limiter;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
 use crate::live::watch::Watch;
@@ -71,7 +72,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let settings = loaded.settings.clone();
     let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
     let live = Arc::new(Live::default());
-    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry) });
+    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(Limiter::default()) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
     let doors = bind(&settings)?;
     let health = Health::default();

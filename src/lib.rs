@@ -10,6 +10,7 @@ pub mod identity;
 pub mod introspection;
 pub mod jose;
 pub mod keys;
+pub mod limits;
 pub mod live;
 pub mod management;
 pub mod mfa;

@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod egress;
 pub mod fault;
 pub mod forward;
+pub mod limits;
 pub mod load;
 pub mod management;
 pub mod proxy;

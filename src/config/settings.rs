@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::egress::Egress;
+use super::limits::Limits;
 
 /// Where a door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,8 @@ pub struct Settings {
     pub key_cache: Option<PathBuf>,
     /// Whether the management API is served at the proxy door too.
     pub expose: bool,
+    /// Where `rate_limit` is counted.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -155,7 +158,7 @@ impl Settings {
 
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, .. } = self;
+        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, limits, .. } = self;
         let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, .. } = self;
         [
             ("listen", *listen != new.listen),
@@ -172,6 +175,7 @@ impl Settings {
             ("egress", *egress != new.egress),
             ("key_cache", *key_cache != new.key_cache),
             ("management", *expose != new.expose),
+            ("limits", *limits != new.limits),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod grant;
 pub mod jwt;
 pub mod pepper;
+pub mod rate;
 pub mod record;
 pub mod roles;
 pub mod roster;

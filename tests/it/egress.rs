@@ -63,8 +63,9 @@ impl Egress {
             egress: Vec::new(),
             key_cache: None,
             expose: false,
+            limits: Default::default(),
         };
-        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default() };
+        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
         let drain = CancellationToken::new();
         let shared = Shared {
             gate: Arc::new(gate),

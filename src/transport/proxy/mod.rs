@@ -38,7 +38,7 @@ use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::worker::Shared;
-use super::{bounds, headers};
+use super::{address, bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
@@ -49,7 +49,7 @@ use crate::request::Body;
 use crate::telemetry::DecisionId;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
-use forward::Peer;
+use forward::{FORWARDED_FOR, Peer};
 use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
@@ -234,7 +234,7 @@ impl Connection {
             }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
+        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone(), address: self.address(&parts.headers) };
         if let Some(api) = self.proxy.management(&head.target) {
             return Err(Box::new(managed::answer(api, (&head, parts), (body, &keeping), gate).await));
         }
@@ -263,6 +263,15 @@ impl Connection {
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
         let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
+    }
+
+    /// Where the client is, behind the proxies that are trusted.
+    fn address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.peer.trusted {
+            return self.peer.ip;
+        }
+        let lines = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        address::client(self.peer.ip, &self.proxy.trusted, lines)
     }
 
     async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {

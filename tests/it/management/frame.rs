@@ -70,7 +70,9 @@ async fn another_page_in_a_browser_is_refused() {
             assert_eq!((reply.status, &json(&reply)["error"]), (403, &Value::from("forbidden")), "{fields}");
             assert_eq!(value(&reply.headers, "x-scopegate-reason"), Some("wrong_origin".into()));
         }
-        for fields in ["sec-fetch-site: none\r\n", "sec-fetch-site: same-origin\r\norigin: https://gate.example\r\n", "origin: https://gate.example\r\n"] {
+        for fields in
+            ["sec-fetch-site: none\r\n", "sec-fetch-site: same-origin\r\norigin: https://gate.example\r\n", "origin: https://gate.example\r\n"]
+        {
             assert_eq!(ask(door, get(fields)).await.status, 200, "{fields}");
         }
     }
