@@ -162,6 +162,7 @@ fn denied() -> Rule {
         allow_paths: Oddities::default(),
         query_credentials: false,
         websocket: true,
+        rate_limit: None,
         preflight: Preflights::default(),
     }
 }

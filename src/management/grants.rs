@@ -128,6 +128,7 @@ mod tests {
             preflight: Default::default(),
             query_credentials: false,
             websocket: true,
+            rate_limit: None,
         };
         let operators = Needs { roles: Box::new(["operator".into()]), ..Needs::default() };
         Policy { table: Default::default(), rules: vec![rule(Access::Needs(operators))], default: rule(Access::Deny), universe, cors: None }
