@@ -14,9 +14,11 @@ use crate::fetch;
 use crate::gate::{Door, Gate};
 use crate::jose::HmacKey;
 use crate::keys::Registry;
+use crate::limits::Limiter;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
 use crate::live::watch::Watch;
+use crate::management::{Api, Context};
 use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
@@ -70,17 +72,19 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let settings = loaded.settings.clone();
     let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
     let live = Arc::new(Live::default());
-    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry) });
+    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(Limiter::default()) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
     let doors = bind(&settings)?;
     let health = Health::default();
     let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
         health: health.clone(),
         egress: targets(&settings).map_err(|message| vec![message])?,
         seats: Seats::new(settings.bounds.connections),
+        management: settings.expose.then(|| Arc::clone(&management)),
         leaving: leaving.clone(),
         drain: drain.clone(),
     };
@@ -102,6 +106,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
             Door::Proxy => addresses.proxy = address,
             Door::ExtAuthz => addresses.ext_authz = address,
             Door::ForwardAuth => addresses.forward_auth = address,
+            // Has no listener of its own.
+            Door::Management => {}
         }
         workers.accept(door, listener, closing.clone()).map_err(broken)?;
     }
@@ -110,7 +116,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
-    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local: addresses.admin.as_ref().is_none_or(Address::is_local) };
+    let local = addresses.admin.as_ref().is_none_or(Address::is_local);
+    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
     let operator = operate(doors.admin, operator).map_err(broken)?;
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {

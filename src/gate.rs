@@ -1,11 +1,13 @@
 //! The one use case: a request as a door read it, into a decision that is counted, written down and traced.
 //! Holds no lock and waits for nothing.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::limits::{self, Limiter};
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
-use crate::policy::{Decision, Outcome, Reason};
+use crate::policy::{Decision, Denial, Outcome, Reason};
 use crate::principal::{Caller, Cause};
 use crate::request::{Body, Headers, RawRequest, Values};
 use crate::telemetry::trace::Context;
@@ -18,16 +20,19 @@ pub enum Door {
     Proxy,
     ExtAuthz,
     ForwardAuth,
+    /// The management API, behind whichever door it is served at.
+    Management,
 }
 
 impl Door {
-    pub const ALL: [Self; 3] = [Self::Proxy, Self::ExtAuthz, Self::ForwardAuth];
+    pub const ALL: [Self; 4] = [Self::Proxy, Self::ExtAuthz, Self::ForwardAuth, Self::Management];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
             Self::ExtAuthz => "ext_authz",
             Self::ForwardAuth => "forward_auth",
+            Self::Management => "management",
         }
     }
 }
@@ -37,6 +42,7 @@ impl Door {
 pub struct Gate {
     pub live: Arc<Live>,
     pub telemetry: Arc<Telemetry>,
+    pub limiter: Arc<Limiter>,
 }
 
 /// A decision and how it can be found again.
@@ -78,14 +84,38 @@ impl Gate {
         raw: &RawRequest<'_, H>,
         (body, extra_scopes): (Body<'_>, &str),
     ) -> Verdict<'s> {
+        self.decide_by(snapshot.map(|snapshot| (&snapshot.policy, snapshot)), door, raw, (body, extra_scopes)).await
+    }
+
+    /// Decides by other rules than the snapshot's, on its credentials.
+    pub async fn decide_by<'s, H: Headers>(
+        &self,
+        by: Option<(&'s Policy, &'s Snapshot)>,
+        door: Door,
+        raw: &RawRequest<'_, H>,
+        (body, extra_scopes): (Body<'_>, &str),
+    ) -> Verdict<'s> {
         let started = Instant::now();
-        let decision = match snapshot {
+        let snapshot = by.map(|(_, snapshot)| snapshot);
+        let mut decision = match by {
             None => Decision::refuse(Reason::NotReady),
-            Some(snapshot) => decide(&snapshot.policy, snapshot, raw, (body, extra_scopes)).await,
+            Some((policy, snapshot)) => decide(policy, snapshot, raw, (body, extra_scopes)).await,
         };
+        self.limit(&mut decision, raw.link.client).await;
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
         verdict
+    }
+
+    /// Takes what the request falls under; in the place of an answer that there is too much of, says so.
+    async fn limit(&self, decision: &mut Decision<'_>, client: Option<IpAddr>) {
+        let taken = match limits::wants(decision, client) {
+            [None, None] => return,
+            wants => self.limiter.take(&wants).await,
+        };
+        if let Err(exceeded) = taken {
+            decision.outcome = Outcome::Deny(Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
+        }
     }
 
     /// Whether a request that was let through would be now: no decision to count or to write down.

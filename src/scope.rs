@@ -100,6 +100,10 @@ impl Universe {
         id
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.texts.iter()
+    }
+
     pub fn text(&self, id: ScopeId) -> &str {
         self.texts.get(id.0 as usize).map_or("", Scope::as_str)
     }

@@ -10,6 +10,8 @@ use hashbrown::HashMap;
 
 use super::egress;
 use super::fault::Faults;
+use super::limits;
+use super::management;
 use super::proxy;
 use super::quantity;
 use super::settings::{Address, Listen, Settings};
@@ -27,6 +29,9 @@ use crate::scope::{Scope, ScopeId, Universe};
 const MAX_BODY: usize = 64 * 1024;
 /// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What a route may ask of a caller.
+const ASKS: [&str; 6] = ["scopes", "any_scopes", "roles", "credentials", "tools", "authenticated"];
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
     let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
@@ -79,6 +84,8 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
             Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
             None => base.map(|base| base.join("scopegate-keys")),
         },
+        expose: management::is_exposed(tree),
+        limits: limits::limits(tree, base.unwrap_or(Path::new("")), faults),
     }
 }
 
@@ -146,6 +153,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
     let mut seen = std::collections::HashSet::new();
+    let taken = management::taken(tree);
     for (key, value) in routes.map(Node::entries).unwrap_or_default() {
         if !seen.insert(key.text.as_str()) {
             // A doubled key is a fault already.
@@ -159,6 +167,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
                 continue;
             }
         };
+        taken.refuse(key, &pattern, faults);
         match table.insert(pattern.clone()) {
             Ok(_) => rules.push(rule),
             Err(others) => {
@@ -181,14 +190,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule {
-            name: "".into(),
-            access: Access::Deny,
-            allow_paths: Oddities::default(),
-            query_credentials: false,
-            websocket: true,
-            preflight: Preflights::default(),
-        },
+        None => Rule::new("default", Access::Deny),
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
@@ -219,6 +221,7 @@ impl Compiler<'_> {
             }
             Some(_) => Access::Needs(Needs { all: self.scopes(node, &what, faults), ..Needs::default() }),
             None if node.entries().is_empty() => Access::Needs(Needs { all: self.listed(node, &what, faults), ..Needs::default() }),
+            None if node.get("public").is_some() => public(node, &what, faults),
             None => Access::Needs(self.needs(node, &what, faults)),
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
@@ -232,7 +235,8 @@ impl Compiler<'_> {
         if let (Some(said), false) = (node.get("preflight"), self.cors) {
             faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
         }
-        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket }
+        let rate_limit = limits::rate_limit(node, &what, matches!(access, Access::Public), faults);
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {
@@ -252,9 +256,11 @@ impl Compiler<'_> {
         if let Some(said) = authenticated.filter(|said| !said.is_true()) {
             faults.at(said, format!("{what}: `authenticated: false` would say nothing; write `public` in place of the mapping"));
         }
-        let asks = ["scopes", "any_scopes", "roles", "credentials", "tools", "authenticated"];
-        if asks.iter().all(|key| node.get(key).is_none()) {
-            faults.at(node, format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true`"));
+        if ASKS.iter().all(|key| node.get(key).is_none()) {
+            faults.at(
+                node,
+                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `authenticated: true` or `public: true`"),
+            );
         }
         if let (Some(said), None) = (node.get("max_body"), node.get("tools")) {
             faults.at(said, format!("{what}: `max_body` bounds what `tools` inspects, and there are none; remove it"));
@@ -317,6 +323,19 @@ impl Compiler<'_> {
         }
         Some(Tools { scopes, max_body: max_body.map_or(MAX_BODY, |(_, bytes)| bytes) })
     }
+}
+
+/// `public: true`, beside what is no requirement.
+fn public(node: &Node, what: &str, faults: &mut Faults) -> Access {
+    if let Some(said) = node.get("public").filter(|said| !said.is_true()) {
+        faults.at(said, format!("{what}: `public: false` would say nothing; remove it"));
+    }
+    for key in ASKS.iter().chain(&["mfa", "query_credentials", "max_body"]) {
+        if let Some(said) = node.get(key) {
+            faults.at(said, format!("{what} is public, so that `{key}` would not be looked at; remove one of them"));
+        }
+    }
+    Access::Public
 }
 
 fn scope(node: &Node, what: &str, faults: &mut Faults) -> Option<Scope> {

@@ -23,6 +23,7 @@ pub use jws::{Header, Jws};
 pub use key::{EcKey, EdKey, HmacKey, Key, KeyFault, RsaKey};
 pub use mint::sign_hs256;
 pub use set::{KeySet, Refusal};
+pub use tree::object as strict_object;
 
 /// Longest token that is parsed.
 pub const MAX_TOKEN: usize = 8 * 1024;

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::MAX_DEPTH;
 
 /// One JSON object and nothing after it.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     // Checked as a whole, because serde_json does not look at all bytes that it skips.
     let text = str::from_utf8(bytes).ok()?;
     let mut parser = serde_json::Deserializer::from_str(text);

@@ -95,6 +95,11 @@ impl Live {
         generation
     }
 
+    /// Tells whoever watches the generations that the store took something away, so that it asks again.
+    pub fn renew(&self) {
+        self.generation.send_modify(|_| {});
+    }
+
     pub fn reload_failed(&self, faults: Vec<String>) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).last_reload_fault = Some(faults);
     }

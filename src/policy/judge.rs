@@ -213,7 +213,7 @@ impl Policy {
 }
 
 fn insufficient(missing: Missing) -> Denial {
-    Denial { reason: Reason::InsufficientScope, missing: Some(missing) }
+    Denial { missing: Some(missing), ..Reason::InsufficientScope.into() }
 }
 
 fn reason_of(malformed: Malformed) -> Reason {

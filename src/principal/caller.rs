@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::record::Rate;
 use super::roles::RoleSet;
 use crate::credential::{Caching, Place};
 use crate::jose::{Claims, KeySet};
@@ -103,6 +104,13 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.tenant,
             Who::Proved(proved) => proved.principal.tenant.as_deref(),
+        }
+    }
+
+    /// A managed key's id, and the rate that it carries.
+    pub fn rate(&self) -> Option<(&str, Rate)> {
+        match &self.who {
+            Who::Listed(_) | Who::Proved(_) => None,
         }
     }
 

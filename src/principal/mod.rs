@@ -2,13 +2,17 @@
 //! Never falls back to a later place: the first place that presents anything decides.
 
 pub mod backstage;
+pub mod book;
 pub mod caller;
 pub mod certificate;
 pub mod grant;
 pub mod jwt;
+pub mod pepper;
+pub mod rate;
 pub mod record;
 pub mod roles;
 pub mod roster;
+mod shards;
 mod sources;
 pub mod world;
 
@@ -17,7 +21,7 @@ use std::borrow::Cow;
 pub use caller::{At, Caller, Listed, Principal, Proved, SourceId, Who};
 pub use sources::{Asked, Introspected, Means, Signed, Source, Sources};
 use world::Wait;
-pub use world::{Forgetful, Keys, Memory, Settled};
+pub use world::{Backing, Forgetful, Keys, Memory, Settled, Shelf, Shelved};
 
 /// What the credentials of a request prove.
 #[derive(Clone, Debug)]

@@ -47,7 +47,11 @@ pub struct RoleSetId(u32);
 pub enum RoleFault {
     Unknown { role: String, by: Option<String> },
     Cycle { role: String },
+    TooMany { role: String },
 }
+
+/// The most roles that one may be, itself included; it bounds how deep inheritance is followed.
+const MAX_HELD: usize = 64;
 
 impl fmt::Display for RoleFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +59,7 @@ impl fmt::Display for RoleFault {
             Self::Unknown { role, by: Some(by) } => write!(out, "role `{by}` inherits `{role}`, which is not defined"),
             Self::Unknown { role, by: None } => write!(out, "role `{role}` is not defined; define it under `roles`"),
             Self::Cycle { role } => write!(out, "role `{role}` inherits itself; inheritance must end"),
+            Self::TooMany { role } => write!(out, "role `{role}` inherits more than {} others; make fewer roles of them", MAX_HELD - 1),
         }
     }
 }
@@ -77,6 +82,18 @@ impl Roles {
 
     pub fn knows(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
+    }
+
+    /// The role and every role that it inherits, and all scopes that it grants.
+    pub fn closure(&self, name: &str) -> Option<(&[Box<str>], &[Scope])> {
+        self.by_name.get(name).map(|role| (&*role.names, &*role.scopes))
+    }
+
+    /// Every role as one that names all that it inherits and grants.
+    pub fn definitions(&self) -> BTreeMap<String, Definition> {
+        let parents = |name: &str, role: &Role| role.names.iter().filter(|held| ***held != *name).map(ToString::to_string).collect();
+        let list = self.by_name.iter();
+        list.map(|(name, role)| (name.to_string(), Definition { inherits: parents(name, role), scopes: role.scopes.clone() })).collect()
     }
 
     /// The roles assigned to a principal, and the scopes that they grant; one that has none has the default role.
@@ -130,6 +147,11 @@ impl RoleSet {
         self.held.iter().any(|held| **held == *name)
     }
 
+    /// Assigned, and inherited by those.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        self.held.iter().map(|held| &**held)
+    }
+
     /// Space-delimited, as assigned; empty where there is none.
     pub fn joined(&self) -> &str {
         &self.joined
@@ -150,6 +172,11 @@ fn resolve(name: &str, all: &BTreeMap<String, Definition>, into: &mut Role, path
         return;
     };
     if into.names.iter().any(|known| **known == *name) {
+        return;
+    }
+    if into.names.len() == MAX_HELD {
+        let first = path.first().map_or(name, String::as_str).to_owned();
+        faults.push(RoleFault::TooMany { role: first });
         return;
     }
     into.names.push(name.into());
@@ -201,5 +228,16 @@ mod tests {
         assert!(cycle.contains(&RoleFault::Cycle { role: "a".into() }), "{cycle:?}");
         let unknown = Roles::new(&definitions(&[("a", &["b"], &[])]), Some("c")).unwrap_err();
         assert_eq!(unknown.len(), 2, "{unknown:?}");
+    }
+
+    #[test]
+    fn inheritance_is_followed_over_sixty_three_roles_and_no_further() {
+        let chain = |length: usize| -> BTreeMap<String, Definition> {
+            let below = |n: usize| if n == 0 { Vec::new() } else { vec![format!("r{}", n - 1)] };
+            (0..length).map(|n| (format!("r{n}"), Definition { inherits: below(n), scopes: Vec::new() })).collect()
+        };
+        assert!(Roles::new(&chain(64), None).is_ok());
+        assert_eq!(Roles::new(&chain(65), None).unwrap_err(), [RoleFault::TooMany { role: "r64".into() }]);
+        assert!(Roles::new(&chain(2_000), None).is_err());
     }
 }

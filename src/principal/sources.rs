@@ -11,7 +11,7 @@ use super::grant::{Grant, names};
 use super::jwt::{Failed, Jwt, Parsed, bound};
 use super::roles::Roles;
 use super::roster::Roster;
-use super::world::{Memory, Settled, Wait};
+use super::world::{Backing, Memory, Settled, Wait};
 use super::{Cause, Proof, roster};
 use crate::credential::certificate::Certificate;
 use crate::credential::digest::{Tag, TagKey};
@@ -65,6 +65,7 @@ pub struct Sources {
     universe: Universe,
     key: TagKey,
     memory: Box<dyn Memory>,
+    backing: Option<Backing>,
 }
 
 /// The circumstances of a request beside the request itself.
@@ -108,7 +109,12 @@ impl Sources {
                 }
             }
         }
-        Self { list, places, roles, universe, key, memory }
+        Self { list, places, roles, universe, key, memory, backing: None }
+    }
+
+    /// From now on decisions depend on what this store holds, too.
+    pub fn back(&mut self, backing: Backing) {
+        self.backing = Some(backing);
     }
 
     pub fn list(&self) -> &[Source] {

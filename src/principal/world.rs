@@ -4,7 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::book::Book;
 use super::caller::{At, Proved};
+use super::pepper::Peppers;
 use crate::credential::digest::Tag;
 use crate::jose::{Claims, KeySet};
 
@@ -27,6 +29,38 @@ impl Keys for Arc<KeySet> {
     fn is_live(&self) -> bool {
         false
     }
+}
+
+/// The store's records, kept at hand by somebody.
+pub trait Shelf: fmt::Debug + Send + Sync {
+    fn book(&self) -> Shelved;
+}
+
+/// A book, and how far it is to be believed.
+#[derive(Clone, Debug)]
+pub enum Shelved {
+    Fresh(Arc<Book>),
+    /// The store did not answer lately: what is in the book counts, what is not may be in the store.
+    InDoubt(Arc<Book>),
+    /// The store has been out of reach for longer than it may.
+    Stale,
+    /// None was ever read.
+    Empty,
+}
+
+impl Shelf for Arc<Book> {
+    fn book(&self) -> Shelved {
+        Shelved::Fresh(Self::clone(self))
+    }
+}
+
+/// What a store gives to decisions.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    pub shelf: Arc<dyn Shelf>,
+    pub peppers: Arc<Peppers>,
+    /// What MFA tokens are verified under: HS256, by id.
+    pub factors: Arc<KeySet>,
 }
 
 /// Tokens that were verified, so that seeing one again costs no signature check.

@@ -33,6 +33,16 @@ pub fn without(query: &[u8], names: &[&str]) -> Option<String> {
     (!left.is_empty()).then(|| String::from_utf8_lossy(&left).into_owned())
 }
 
+/// Every pair as forms encode it, `+` for a space. `None` where an escape is bad or a text is no UTF-8.
+pub fn pairs(query: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = |raw: &[u8]| {
+        let spaced: Vec<u8> = raw.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        String::from_utf8(Decoded(&spaced).collect::<Result<_, _>>().ok()?).ok()
+    };
+    let pairs = query.split(is_separator).filter(|pair| !pair.is_empty()).map(split_pair);
+    pairs.map(|(name, value)| Some((text(name)?, text(value.unwrap_or_default())?))).collect()
+}
+
 fn is_separator(byte: &u8) -> bool {
     *byte == b'&'
 }
@@ -189,6 +199,15 @@ mod tests {
             let left = without(query.as_bytes(), &["token"]).unwrap_or_default();
             assert_eq!(read(left.as_bytes(), "token"), Found::None, "{query}: {left}");
         }
+    }
+
+    #[test]
+    fn pairs_are_read_as_forms_encode_them() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(pairs(b"a=1&b=c+d%2Be&&f&=g"), Some(vec![pair("a", "1"), pair("b", "c d+e"), pair("f", ""), pair("", "g")]));
+        assert_eq!(pairs(b""), Some(Vec::new()));
+        assert_eq!(pairs(b"a=%zz"), None);
+        assert_eq!(pairs(b"a=%FF"), None);
     }
 
     #[test]

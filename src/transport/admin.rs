@@ -16,10 +16,10 @@ use super::headers::opens_websocket;
 use super::{answer, bounds};
 use crate::gate::{Gate, decide, unix_now};
 use crate::live::reload::Reloader;
+use crate::management::Api;
 use crate::policy::explain::explain;
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Access, Needs, Outcome, Reason, Rule};
-use crate::request::path::Oddities;
 use crate::request::{Body, Headers, Link, RawRequest, Values};
 use crate::scope::Universe;
 
@@ -30,6 +30,7 @@ pub struct Admin {
     pub reloader: Reloader,
     /// Whether only this machine can reach the door.
     pub local: bool,
+    pub management: Option<Arc<Api>>,
 }
 
 pub fn router(admin: Admin) -> Router {
@@ -43,13 +44,21 @@ pub fn router(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(operator)
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not_found", "Known are /healthz, /readyz, /metrics, /reload and /explain") })
+        .fallback(managed)
         .with_state(admin)
 }
 
 /// `{"error","message"}`, as at every other door.
 fn problem(status: StatusCode, error: &str, message: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({"error": error, "message": message}))).into_response()
+}
+
+/// Whatever is not the door's own is for the management API, where there is one.
+async fn managed(State(admin): State<Admin>, request: Request) -> Response {
+    match &admin.management {
+        Some(api) => api.serve(request).await,
+        None => problem(StatusCode::NOT_FOUND, "not_found", "Known are /healthz, /readyz, /metrics, /reload and /explain; a `store` adds more"),
+    }
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
@@ -161,14 +170,7 @@ const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
 fn operator_policy() -> Policy {
-    let default = Rule {
-        name: "operator".into(),
-        access: Access::Needs(Needs::default()),
-        allow_paths: Oddities::default(),
-        query_credentials: false,
-        websocket: true,
-        preflight: Default::default(),
-    };
+    let default = Rule::new("operator", Access::Needs(Needs::default()));
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None }
 }
 

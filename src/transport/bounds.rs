@@ -44,6 +44,10 @@ pub const GRPC_MESSAGE: usize = 4 * 1024 * 1024;
 pub const GRPC_STREAMS: u32 = 1024;
 /// Body of a request to the operator door.
 pub const ADMIN_BODY: usize = 256 * 1024;
+/// Body of a request to the management API; five hundred imported keys.
+pub const MANAGEMENT_BODY: usize = 64 * 1024;
+/// Characters of a name or scope that is kept in the store.
+pub const MANAGED_NAME: usize = 256;
 /// What the frame under way gets to end in once the gate closes a tunnel, and then again the answer to the Close frame.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 

@@ -72,7 +72,7 @@ async fn without_a_loaded_set_every_decision_is_503() {
             assert_eq!((denial.reason.as_str(), denial.reason.status(), verdict.generation), ("not_ready", 503, 0));
         }
     }
-    let response = check(&gate, &Asked::get("/open", None).check()).await;
+    let response = check(&gate, &[], &Asked::get("/open", None).check()).await;
     assert_eq!((status(&response), reason(&response).as_deref()), (503, Some("not_ready")));
     assert_eq!(grpc::denied_header(&response, "retry-after").as_deref(), Some("1"));
     assert_eq!(response.status.unwrap().code, 14, "UNAVAILABLE");
@@ -90,7 +90,7 @@ async fn a_door_without_a_loaded_set_does_not_serve() {
     let gate = Arc::new(Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()) });
     let (health, drain) = (Health::default(), tokio_util::sync::CancellationToken::new());
     health.set(false).await;
-    tokio::spawn(ext_authz::serve(gate, health.clone(), incoming, drain.clone()));
+    tokio::spawn(ext_authz::serve((gate, Vec::new()), health.clone(), incoming, drain.clone()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = connections.send(scopegate::transport::listener::Stream::Tcp(stream));

@@ -22,6 +22,7 @@ mod framing;
 mod http2;
 mod import;
 mod malformed;
+mod management;
 mod reload;
 mod secrets;
 mod store;

@@ -64,7 +64,7 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
             }),
         }),
     };
-    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false, websocket: true, preflight: Default::default() }
+    Rule::new(name, access)
 }
 
 struct Asked {

@@ -2,6 +2,7 @@
 //! Holds credentials, and so has no printable form; counts and writes down no decision.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What a signature may take to verify, and the longest that a crowd of streams is spread over after a reload.
 const EACH: Duration = Duration::from_micros(100);
 const CROWD: Duration = Duration::from_secs(2);
+/// The same after a change of the store, where nothing is verified anew, and which is to hold within a second.
+const EACH_LOOKUP: Duration = Duration::from_micros(10);
+const CROWD_OF_LOOKUPS: Duration = Duration::from_millis(500);
 
 /// The head of a request as the judge gets to see it, but for its headers.
 pub struct Head {
@@ -36,6 +40,7 @@ pub struct Head {
     pub host: Option<Vec<u8>>,
     pub websocket: bool,
     pub client: Option<Rc<Client>>,
+    pub address: Option<IpAddr>,
 }
 
 /// A future that is ready once an answer may not go on.
@@ -56,7 +61,7 @@ pub struct Few(Vec<(HeaderName, HeaderValue)>);
 
 impl Head {
     pub fn raw<'a, H>(&'a self, headers: &'a H, snapshot: Option<&Snapshot>) -> RawRequest<'a, H> {
-        let link = link(self.client.as_deref(), snapshot, self.websocket);
+        let link = Link { client: self.address, ..link(self.client.as_deref(), snapshot, self.websocket) };
         RawRequest { method: self.method.as_str().as_bytes(), target: self.target.as_bytes(), host: self.host.as_deref(), headers, link }
     }
 }
@@ -72,6 +77,7 @@ impl Standing {
     /// Waits until the request would be let through no more; gives why.
     pub async fn lost(self, gate: Arc<Gate>) -> Ended {
         let mut generations = gate.live.generations();
+        let mut generation = *generations.borrow();
         let (mut again, mut doubt) = (FIRST, None);
         loop {
             tokio::select! {
@@ -79,7 +85,9 @@ impl Standing {
                 Ok(()) = generations.changed() => {
                     // Signatures are verified anew on a new set; requests have their turn between those of many streams.
                     let crowd = u32::try_from(gate.live.watchers()).unwrap_or(u32::MAX);
-                    sleep(self.id.part_of(EACH.saturating_mul(crowd).min(CROWD))).await;
+                    let before = std::mem::replace(&mut generation, *generations.borrow_and_update());
+                    let (each, most) = if before == generation { (EACH_LOOKUP, CROWD_OF_LOOKUPS) } else { (EACH, CROWD) };
+                    sleep(self.id.part_of(each.saturating_mul(crowd).min(most))).await;
                 }
             }
             let snapshot = arc_swap::Guard::into_inner(gate.live.current());

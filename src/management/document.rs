@@ -1,0 +1,168 @@
+//! What the handlers say of themselves into one OpenAPI document, and that document into rules.
+//! An operation that says nothing of who may call it is denied to everybody.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::actor::OPERATOR;
+use crate::policy::cors::Preflights;
+use crate::policy::pattern::Pattern;
+use crate::policy::table::Table;
+use crate::policy::{Access, Needs, Policy, Rule, RuleId};
+use crate::request::path::Oddities;
+use crate::scope::Universe;
+
+/// How a request shows who calls; each operation takes any.
+const SCHEMES: [&str; 2] = ["bearer", "api_key"];
+
+/// Completes the document: what every operation may answer, and the ways to show who calls.
+pub fn complete(mut document: Value) -> Value {
+    document["openapi"] = json!("3.1.0");
+    document["info"] = json!({
+        "title": "Scopegate management",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": format!("Managed keys, roles, profiles, revocations and second factors. A caller with a tenant reaches that tenant's rows; \
+            one without a tenant the rows without one, and with `{OPERATOR}` all."),
+        "license": {"name": "Apache-2.0"},
+    });
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A token of any source that reads `Authorization`"},
+        "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A managed key"},
+    });
+    for operation in operations(&mut document) {
+        let mut statuses = vec![];
+        if let Some(security) = operation.get_mut("security").and_then(Value::as_array_mut) {
+            let scopes = security.first().and_then(|first| first.get("bearer")).cloned();
+            if let Some(scopes) = scopes {
+                *security = SCHEMES.map(|scheme| json!({scheme: scopes})).into();
+                statuses = vec!["400", "401", "403", "429", "503"];
+            }
+        }
+        let has = |key: &str| operation.get(key).is_some();
+        if has("requestBody") {
+            statuses.extend(["413", "415", "422"]);
+        }
+        let parameters = operation.get("parameters").and_then(Value::as_array);
+        let takes = |place: &str| parameters.is_some_and(|list| list.iter().any(|parameter| parameter["in"] == place));
+        if takes("query") || takes("header") {
+            statuses.push("422");
+        }
+        if takes("path") {
+            statuses.push("404");
+        }
+        if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+            for status in statuses {
+                let said = responses.entry(status).or_insert_with(|| json!({"description": meaning(status)}));
+                said["content"] = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+            }
+            responses.sort_keys();
+        }
+    }
+    document
+}
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "400" => "Malformed or ambiguous",
+        "401" => "No credential, or one that is refused",
+        "403" => "Not enough scopes, another's tenant, or more than the caller holds itself",
+        "404" => "Not there, or another tenant's",
+        "413" => "The body is too large",
+        "415" => "The body is not `application/json`",
+        "422" => "Everything that is wrong with the request, in `faults`",
+        "429" => "Too many requests",
+        _ => "The store is out of reach; nothing was written",
+    }
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    let items = paths.into_iter().flat_map(|paths| paths.values_mut()).filter_map(Value::as_object_mut);
+    items.flat_map(|item| item.values_mut()).filter_map(Value::as_object_mut)
+}
+
+/// Who may call what.
+#[derive(Debug)]
+pub struct Rules {
+    pub policy: Policy,
+    /// By rule, the scopes that it needs, space-delimited. They are no part of the rules because scopes are numbered anew at each reload.
+    scopes: Vec<Box<str>>,
+    /// Every path, whatever the method.
+    paths: Table,
+    /// The first segments of those.
+    roots: Vec<Box<str>>,
+}
+
+impl Rules {
+    /// From a complete document.
+    pub fn of(document: &Value) -> Self {
+        let mut rules = Self { policy: nothing(), scopes: Vec::new(), paths: Table::default(), roots: Vec::new() };
+        for (path, item) in document["paths"].as_object().into_iter().flatten() {
+            let root = path.split('/').nth(1).unwrap_or_default();
+            rules.roots.push(format!("/{root}").into());
+            if let Ok(pattern) = Pattern::parse(path) {
+                let _ = rules.paths.insert(pattern);
+            }
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                rules.add(&format!("{} {path}", method.to_ascii_uppercase()), operation);
+            }
+        }
+        rules
+    }
+
+    fn add(&mut self, name: &str, operation: &Value) {
+        let first = operation["security"].as_array().and_then(|list| list.first());
+        let (access, scopes) = match first.and_then(Value::as_object) {
+            None => (Access::Deny, String::new()),
+            Some(requirement) if requirement.is_empty() => (Access::Public, String::new()),
+            Some(requirement) => {
+                let scopes = requirement.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+                (Access::Needs(Needs::default()), scopes.collect::<Vec<_>>().join(" "))
+            }
+        };
+        let added = Pattern::parse(name).ok().and_then(|pattern| self.policy.table.insert(pattern).ok());
+        if added.is_some() {
+            self.policy.rules.push(Rule { name: name.into(), access, ..denied() });
+            self.scopes.push(scopes.into());
+        }
+    }
+
+    /// The scopes that a rule needs.
+    pub fn scopes(&self, rule: RuleId) -> &str {
+        self.scopes.get(rule.0).map_or("", |scopes| scopes)
+    }
+
+    /// Whether a canonical path is one of these.
+    pub fn knows(&self, path: &str) -> bool {
+        let get = crate::request::Method::parse(b"GET");
+        get.is_some_and(|get| self.paths.find(None, get, path).is_some())
+    }
+
+    /// Whether the path of a target could be one of these, at a glance.
+    pub fn may_know(&self, target: &[u8]) -> bool {
+        target.contains(&b'%') || self.roots.iter().any(|root| target.starts_with(root.as_bytes()))
+    }
+}
+
+/// The paths of a document, with whether each has operations, for whoever must not use them.
+pub fn paths(document: &Value) -> BTreeMap<&str, Pattern> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths.filter_map(|(path, _)| Some((path.as_str(), Pattern::parse(path).ok()?))).collect()
+}
+
+fn nothing() -> Policy {
+    Policy { table: Table::default(), rules: Vec::new(), default: denied(), universe: Universe::default(), cors: None }
+}
+
+fn denied() -> Rule {
+    Rule {
+        name: "default".into(),
+        access: Access::Deny,
+        allow_paths: Oddities::default(),
+        query_credentials: false,
+        websocket: true,
+        rate_limit: None,
+        preflight: Preflights::default(),
+    }
+}
