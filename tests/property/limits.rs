@@ -39,11 +39,7 @@ impl Bucket {
 }
 
 fn rate(random: &mut Random) -> Rate {
-    let rate = Rate {
-        count: 1 + random.below(20) as u32,
-        seconds: random.pick(&[1, 60, 3600, 86_400]),
-        burst: 1 + random.below(20) as u32,
-    };
+    let rate = Rate { count: 1 + random.below(20) as u32, seconds: random.pick(&[1, 60, 3600, 86_400]), burst: 1 + random.below(20) as u32 };
     rate.checked().unwrap_or(Rate { burst: 1, ..rate })
 }
 
