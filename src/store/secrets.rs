@@ -136,6 +136,11 @@ impl StoreKeys {
         (digest(&self.first.pepper, key), &self.first.id)
     }
 
+    /// What a managed key may be kept as, under each pepper.
+    pub fn digests(&self, key: &[u8]) -> impl Iterator<Item = KeyDigest> {
+        self.all().map(move |store| digest(&store.pepper, key))
+    }
+
     /// Every pepper; the first is for new keys.
     pub fn peppers(&self) -> impl Iterator<Item = &hmac::Key> {
         self.all().map(|key| &key.pepper)
