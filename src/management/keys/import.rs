@@ -17,10 +17,10 @@ use crate::management::body::{At, Members, Object, list, object, scope, text};
 use crate::management::names;
 use crate::management::once::{Begun, Repeatable, Work};
 use crate::management::problem::{Fault, Problem};
+use crate::principal::pepper::Peppers;
 use crate::scope::Scope;
 use crate::store::StoreError;
 use crate::store::keys::Key;
-use crate::store::secrets::StoreKeys;
 
 /// What fits in one body.
 const MOST: usize = 1000;
@@ -103,17 +103,17 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
         Begun::Work(work) => work,
         Begun::Done(answer) => return Ok(answer),
     };
-    let keys = &context.store()?.keys;
+    let peppers = &context.store()?.keys.peppers;
     let (mut faults, mut seen, mut done) = (Vec::new(), HashSet::new(), Vec::new());
     for (index, entry) in body.keys.into_iter().enumerate() {
         let mut fault = |member: &str, message: &str| {
             faults.push(Fault { path: format!("keys[{index}].{member}"), message: message.into() });
         };
-        if !seen.insert(entry.key.kept(keys).digest) {
+        if !seen.insert(entry.key.kept(peppers)?.digest) {
             fault("key", "is there twice");
             continue;
         }
-        for digest in keys.digests(entry.key.text().as_bytes()) {
+        for digest in peppers.digests(entry.key.text()) {
             if work.change.knows_secret(digest).await? {
                 fault("key", "is in the store already, or was");
             }
@@ -136,7 +136,7 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
         }
         actor.may_grant(&entry.scopes)?;
         context.may_give_roles(&actor, &mut work.change, tenant.as_deref(), &entry.roles).await?;
-        done.push(entry.key(keys, (tenant.as_deref(), &actor)));
+        done.push(entry.key(peppers, (tenant.as_deref(), &actor))?);
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
@@ -150,10 +150,10 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
 }
 
 impl Entry {
-    fn key(self, keys: &StoreKeys, whose: (Option<&str>, &Actor)) -> Key {
+    fn key(self, peppers: &Peppers, whose: (Option<&str>, &Actor)) -> Result<Key, Problem> {
         let Self { key, name, scopes, profile_id, expires_at, tenant, roles, rate_limit } = self;
         let new = NewKey { name, scopes, expires_at, tenant, roles, rate_limit };
-        Key { profile: profile_id.map(String::from), ..new.key(&key, keys, whose) }
+        Ok(Key { profile: profile_id.map(String::from), ..new.key(&key, peppers, whose)? })
     }
 }
 

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::credential::key_format::{self, BASE62, Format, ID, SECRET};
 use crate::management::problem::Problem;
+use crate::principal::pepper::Peppers;
 use crate::store::keys::{Kept, Key};
-use crate::store::secrets::StoreKeys;
 
 /// A key in clear.
 pub struct Secret {
@@ -58,9 +58,9 @@ impl Secret {
     }
 
     /// What is written down of it.
-    pub fn kept(&self, keys: &StoreKeys) -> Kept {
-        let (digest, pepper) = keys.digest(self.text.as_bytes());
-        Kept { digest, pepper: pepper.to_owned() }
+    pub fn kept(&self, peppers: &Peppers) -> Result<Kept, Problem> {
+        let (pepper, digest) = peppers.newest(&self.text).ok_or(Problem::unavailable("There is no pepper to hash the key under"))?;
+        Ok(Kept { digest, pepper: pepper.to_owned() })
     }
 }
 
