@@ -2,6 +2,8 @@
 //! Is never asked on a request's way, and hangs nobody: whatever takes too long is out of reach.
 
 mod feed;
+pub mod idempotency;
+pub mod keys;
 mod migrate;
 mod pool;
 pub mod secrets;
