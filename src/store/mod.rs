@@ -3,6 +3,9 @@
 
 mod migrate;
 mod pool;
+pub mod profiles;
+pub mod rbac;
+pub mod revocations;
 pub mod secrets;
 
 use std::fmt;
