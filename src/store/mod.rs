@@ -6,6 +6,9 @@ pub mod idempotency;
 pub mod keys;
 mod migrate;
 mod pool;
+pub mod profiles;
+pub mod rbac;
+pub mod revocations;
 pub mod secrets;
 
 use std::fmt;
