@@ -1,6 +1,7 @@
 //! What must outlast the process: managed keys, roles, profiles, revocations, second factors, in SQLite or PostgreSQL, by the same SQL.
 //! Is never asked on a request's way, and hangs nobody: whatever takes too long is out of reach.
 
+pub mod mfa;
 mod migrate;
 mod pool;
 pub mod secrets;

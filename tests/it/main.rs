@@ -23,6 +23,7 @@ mod http2;
 mod import;
 mod malformed;
 mod management;
+mod mfa;
 mod reload;
 mod secrets;
 mod store;
