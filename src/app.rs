@@ -77,12 +77,14 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = bind(&settings)?;
     let health = Health::default();
     let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
         health: health.clone(),
         egress: targets(&settings).map_err(|message| vec![message])?,
         seats: Seats::new(settings.bounds.connections),
+        management: settings.expose.then(|| Arc::clone(&management)),
         leaving: leaving.clone(),
         drain: drain.clone(),
     };
@@ -114,7 +116,6 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let local = addresses.admin.as_ref().is_none_or(Address::is_local);
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
     let operator = operate(doors.admin, operator).map_err(broken)?;

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod scope;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 

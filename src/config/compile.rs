@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::egress;
 use super::fault::Faults;
 use super::limits;
+use super::management;
 use super::proxy;
 use super::quantity;
 use super::settings::{Address, Listen, Settings};
@@ -83,6 +84,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
             Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
             None => base.map(|base| base.join("scopegate-keys")),
         },
+        expose: management::is_exposed(tree),
         limits: limits::limits(tree, base.unwrap_or(Path::new("")), faults),
     }
 }
@@ -151,6 +153,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
     let mut seen = std::collections::HashSet::new();
+    let taken = management::taken(tree);
     for (key, value) in routes.map(Node::entries).unwrap_or_default() {
         if !seen.insert(key.text.as_str()) {
             // A doubled key is a fault already.
@@ -164,6 +167,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
                 continue;
             }
         };
+        taken.refuse(key, &pattern, faults);
         match table.insert(pattern.clone()) {
             Ok(_) => rules.push(rule),
             Err(others) => {

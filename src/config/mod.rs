@@ -10,6 +10,7 @@ pub mod fault;
 pub mod forward;
 pub mod limits;
 pub mod load;
+pub mod management;
 pub mod proxy;
 pub mod quantity;
 pub mod settings;

@@ -144,6 +144,8 @@ pub struct Settings {
     pub egress: Vec<Egress>,
     /// Where copies of fetched key sets are kept.
     pub key_cache: Option<PathBuf>,
+    /// Whether the management API is served at the proxy door too.
+    pub expose: bool,
     /// Where `rate_limit` is counted.
     pub limits: Limits,
 }
@@ -157,7 +159,7 @@ impl Settings {
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
         let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, limits, .. } = self;
-        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, .. } = self;
+        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, .. } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -172,6 +174,7 @@ impl Settings {
             ("bounds", *bounds != new.bounds),
             ("egress", *egress != new.egress),
             ("key_cache", *key_cache != new.key_cache),
+            ("management", *expose != new.expose),
             ("limits", *limits != new.limits),
         ]
         .into_iter()

@@ -27,6 +27,7 @@ use super::seats::Seats;
 use super::{bounds, egress, ext_authz, forward_auth, proxy};
 use crate::config::settings::{Settings, Upstream};
 use crate::gate::{Door, Gate};
+use crate::management::Api;
 
 /// What every worker serves with.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Shared {
     pub egress: Arc<[Arc<egress::Target>]>,
     /// Connections of the proxy door.
     pub seats: Seats,
+    /// Where it is served at the proxy door too.
+    pub management: Option<Arc<Api>>,
     /// Cancelled when clients shall move on.
     pub leaving: CancellationToken,
     /// Cancelled when no more is accepted and what is in flight shall end.

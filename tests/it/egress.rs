@@ -62,6 +62,7 @@ impl Egress {
             drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,
+            expose: false,
             limits: Default::default(),
         };
         let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
@@ -72,6 +73,7 @@ impl Egress {
             health: Health::default(),
             egress: [Arc::new(target)].into(),
             seats: scopegate::transport::seats::Seats::new(16),
+            management: None,
             leaving: CancellationToken::new(),
             drain: drain.clone(),
         };

@@ -7,6 +7,7 @@ pub(super) mod flow;
 mod forward;
 mod frames;
 mod given;
+mod managed;
 mod outgoing;
 mod pace;
 mod serve;
@@ -42,6 +43,7 @@ use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
+use crate::management::Api;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
@@ -61,6 +63,8 @@ pub struct Proxy {
     trusted: Vec<IpNet>,
     bounds: Bounds,
     pool: Pool,
+    /// Served here too, in front of the upstream.
+    management: Option<Arc<Api>>,
     /// Upstream connections of the short way that nobody holds.
     idle: short::Idle,
     /// Cancelled when connections shall not be used for much longer.
@@ -114,10 +118,16 @@ impl Proxy {
             trusted: shared.settings.trusted_proxies.clone(),
             bounds: shared.settings.bounds.clone(),
             pool: Pool::new(upstream, tls),
+            management: shared.management.clone(),
             idle: short::Idle::default(),
             leaving: shared.leaving.clone(),
             drain: shared.drain.clone(),
         }
+    }
+
+    /// The management API, where a request is for it.
+    fn management(&self, target: &str) -> Option<&Api> {
+        self.management.as_deref().filter(|api| api.owns(target.as_bytes()))
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -225,6 +235,9 @@ impl Connection {
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
         let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone(), address: self.address(&parts.headers) };
+        if let Some(api) = self.proxy.management(&head.target) {
+            return Err(Box::new(managed::answer(api, (&head, parts), (body, &keeping), gate).await));
+        }
         let guard = gate.live.current();
         let limit = {
             let verdict = self.ask(guard.as_deref(), (&head, &parts.headers), Body::Unread).await;

@@ -117,6 +117,10 @@ impl Way<'_> {
             self.client.inbox = inbox;
             return Ok(Next::Long);
         };
+        if self.connection.proxy.management(head.target).is_some() {
+            self.client.inbox = inbox;
+            return Ok(Next::Long);
+        }
         let close = head.close || self.connection.proxy.leaving.is_cancelled();
         let served = match self.decide(&head, close).await {
             Decided::Answered => self.client.write(&self.out).await.map(|()| true),
