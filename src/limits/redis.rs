@@ -78,7 +78,8 @@ impl Shared {
 impl Link {
     /// A connection that has answered; into use with it.
     async fn connect(&self, client: &Client) -> Result<(), String> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(CONNECT));
+        // Whoever asks has a time limit of its own.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
         let connected = async {
             let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
             self.script.load_async(&mut connection).await?;
