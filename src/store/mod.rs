@@ -1,6 +1,7 @@
 //! What must outlast the process: managed keys, roles, profiles, revocations, second factors, in SQLite or PostgreSQL, by the same SQL.
 //! Is never asked on a request's way, and hangs nobody: whatever takes too long is out of reach.
 
+mod feed;
 mod migrate;
 mod pool;
 pub mod secrets;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::scope::Scope;
+pub use feed::Word;
 pub(crate) use pool::values;
 use pool::{Pool, Session};
 pub use pool::{Row, Value};

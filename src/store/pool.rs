@@ -325,7 +325,7 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, sqlx:
     }
 }
 
-fn of(error: &sqlx::Error) -> StoreError {
+pub fn of(error: &sqlx::Error) -> StoreError {
     use sqlx::Error;
     let why = error.to_string().into();
     match error {
@@ -382,6 +382,10 @@ impl Row {
 
     pub fn flag(&self, column: usize) -> Result<bool, StoreError> {
         Ok(self.number(column)? != 0)
+    }
+
+    pub fn slice(&self, column: usize) -> Result<&[u8], StoreError> {
+        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
     }
 
     pub fn bytes(&self, column: usize) -> Result<Vec<u8>, StoreError> {

@@ -6,16 +6,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::{hkdf, hmac};
+use aws_lc_rs::hkdf;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::jose::HmacKey;
-use crate::principal::record::KeyDigest;
+use crate::jose::{Algorithm, HmacKey, Jwk, Key, KeySet};
+use crate::principal::pepper::Peppers;
 
 /// Bytes of a key.
 const LENGTH: usize = 32;
@@ -23,18 +24,26 @@ const LENGTH: usize = 32;
 const LONGEST: u64 = 64 * 1024;
 const OPEN_TO_OTHERS: u32 = 0o044;
 
-/// Every key of the file; the first is for what is new. Never empty.
+/// Every key of the file; the first is for what is new.
 pub struct StoreKeys {
-    first: StoreKey,
-    others: Vec<StoreKey>,
+    /// What managed keys are hashed under.
+    pub peppers: Arc<Peppers>,
+    /// What tokens of a second factor are verified under.
+    pub factors: Arc<KeySet>,
+    signing: HmacKey,
+    seals: Vec<Seal>,
 }
 
-struct StoreKey {
+struct Seal {
     id: Box<str>,
-    pepper: hmac::Key,
-    seal: RandomizedNonceKey,
-    signing: HmacKey,
+    key: RandomizedNonceKey,
     proof: [u8; LENGTH],
+}
+
+/// A line of the file.
+struct Line {
+    id: Box<str>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 /// Something encrypted, and the id of the key for it.
@@ -96,56 +105,64 @@ fn random() -> io::Result<u64> {
 impl StoreKeys {
     /// Keys that end with the process.
     pub fn passing() -> io::Result<Self> {
-        let mut key = Zeroizing::new([0; LENGTH]);
-        getrandom::fill(&mut *key).map_err(io::Error::other)?;
-        let first = StoreKey::new("1", &*key).ok_or_else(|| io::Error::other("no key can be derived"))?;
-        Ok(Self { first, others: Vec::new() })
+        let mut key = Zeroizing::new(vec![0; LENGTH]);
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        Self::of(&[Line { id: "1".into(), key }]).ok_or_else(|| io::Error::other("no key can be derived"))
     }
 
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let (mut keys, mut faults): (Vec<StoreKey>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut keys, mut faults): (Vec<Line>, Vec<String>) = (Vec::new(), Vec::new());
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         for (index, line) in lines {
-            match StoreKey::parse(line) {
-                Ok(key) => match keys.iter().find(|other| other.id == key.id || other.proof == key.proof) {
-                    Some(other) if other.id == key.id => faults.push(format!("has two keys `{}`; an id stands for one key", key.id)),
-                    Some(other) => faults.push(format!("has the same key as `{}` and as `{}`; keep one", other.id, key.id)),
-                    None => keys.push(key),
+            match Line::parse(line) {
+                Ok(line) => match keys.iter().find(|other| other.id == line.id || other.key == line.key) {
+                    Some(other) if other.id == line.id => faults.push(format!("has two keys `{}`; an id stands for one key", line.id)),
+                    Some(other) => faults.push(format!("has the same key as `{}` and as `{}`; keep one", other.id, line.id)),
+                    None => keys.push(line),
                 },
                 Err(why) => faults.push(format!("has a line {} {why}", index + 1)),
             }
         }
-        let mut keys = keys.into_iter();
-        match keys.next() {
-            Some(first) if faults.is_empty() => Ok(Self { first, others: keys.collect() }),
-            None if faults.is_empty() => Err(vec!["has no key; `openssl rand -base64 32` makes one, for a line `id:base64`".into()]),
-            Some(_) | None => Err(faults),
+        if faults.is_empty() && keys.is_empty() {
+            faults.push("has no key; `openssl rand -base64 32` makes one, for a line `id:base64`".into());
         }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Self::of(&keys).ok_or_else(|| vec!["has a key that is not to be used".into()])
     }
 
-    fn all(&self) -> impl Iterator<Item = &StoreKey> {
-        std::iter::once(&self.first).chain(&self.others)
+    /// A key for each purpose (RFC 5869), so that none of them tells of another.
+    fn of(lines: &[Line]) -> Option<Self> {
+        let (mut peppers, mut factors, mut signing, mut seals) = (Vec::new(), Vec::new(), None, Vec::new());
+        for line in lines {
+            let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopegate store keys 1").extract(&line.key);
+            let derive = |purpose: &str| {
+                let mut derived = Zeroizing::new([0; LENGTH]);
+                root.expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256).ok()?.fill(&mut *derived).ok()?;
+                Some(derived)
+            };
+            peppers.push((&*line.id, derive("pepper of managed keys")?));
+            let factor = derive("tokens of a second factor")?;
+            signing = signing.or_else(|| Some(HmacKey::new(&*factor)));
+            factors.push(Jwk { kid: None, alg: Some(Algorithm::Hs256), key: Key::hmac(&*factor) });
+            let key = RandomizedNonceKey::new(&AES_256_GCM, &*derive("encryption at rest")?).ok()?;
+            seals.push(Seal { id: line.id.clone(), key, proof: *derive("proof of the key")? });
+        }
+        let peppers = Peppers::new(peppers.iter().map(|(id, pepper)| (*id, pepper.as_slice())));
+        Some(Self { peppers: Arc::new(peppers), factors: Arc::new(KeySet::of(factors)), signing: signing?, seals })
     }
 
-    fn by_id(&self, id: &str) -> Option<&StoreKey> {
-        self.all().find(|key| *key.id == *id)
-    }
-
-    /// The digest of a managed key that is new, and the id of the pepper.
-    pub fn digest(&self, key: &[u8]) -> (KeyDigest, &str) {
-        (digest(&self.first.pepper, key), &self.first.id)
-    }
-
-    /// Every pepper; the first is for new keys.
-    pub fn peppers(&self) -> impl Iterator<Item = &hmac::Key> {
-        self.all().map(|key| &key.pepper)
+    fn seal_of(&self, id: &str) -> Option<&Seal> {
+        self.seals.iter().find(|seal| *seal.id == *id)
     }
 
     /// Encrypts under the first key. `bound` says what it is and whose: it opens for the same alone.
     pub fn seal(&self, plain: &[u8], bound: &[u8]) -> Option<Sealed> {
+        let first = self.seals.first()?;
         let mut bytes = plain.to_vec();
-        let nonce = self.first.seal.seal_in_place_append_tag(Aad::from(bound), &mut bytes).ok()?;
-        Some(Sealed { key: self.first.id.clone(), bytes: [nonce.as_ref().as_slice(), &bytes].concat() })
+        let nonce = first.key.seal_in_place_append_tag(Aad::from(bound), &mut bytes).ok()?;
+        Some(Sealed { key: first.id.clone(), bytes: [nonce.as_ref().as_slice(), &bytes].concat() })
     }
 
     /// `None` where the key is not in the file, or it is not what was sealed.
@@ -153,42 +170,28 @@ impl StoreKeys {
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut bytes = Zeroizing::new(rest.to_vec());
-        let length = self.by_id(id)?.seal.open_in_place(nonce, Aad::from(bound), &mut bytes).ok()?.len();
+        let length = self.seal_of(id)?.key.open_in_place(nonce, Aad::from(bound), &mut bytes).ok()?.len();
         bytes.truncate(length);
         Some(bytes)
     }
 
-    /// What tokens of the gate's own are signed with.
+    /// What tokens of a second factor are signed with.
     pub fn signing(&self) -> &HmacKey {
-        &self.first.signing
-    }
-
-    /// Every key that such a token may have been signed with, the first one first.
-    pub fn verifying(&self) -> impl Iterator<Item = &HmacKey> {
-        self.all().map(|key| &key.signing)
+        &self.signing
     }
 
     /// Whether the key of this id left this proof; `None` where there is no such key.
     pub fn proves(&self, id: &str, proof: &[u8]) -> Option<bool> {
-        Some(self.by_id(id)?.proof.ct_eq(proof).into())
+        Some(self.seal_of(id)?.proof.ct_eq(proof).into())
     }
 
     /// What each key leaves in the store, from which it cannot be found again.
     pub fn proofs(&self) -> impl Iterator<Item = (&str, &[u8; LENGTH])> {
-        self.all().map(|key| (&*key.id, &key.proof))
+        self.seals.iter().map(|seal| (&*seal.id, &seal.proof))
     }
 }
 
-/// HMAC-SHA-256 of a managed key under a pepper.
-fn digest(pepper: &hmac::Key, key: &[u8]) -> KeyDigest {
-    let tag = hmac::sign(pepper, key);
-    let mut digest = [0; LENGTH];
-    // HMAC-SHA-256 has 32 bytes.
-    digest.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-    KeyDigest(digest)
-}
-
-impl StoreKey {
+impl Line {
     fn parse(line: &str) -> Result<Self, &'static str> {
         let (id, key) = line.trim().split_once(':').ok_or("without `:`; it is `id:base64`")?;
         if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
@@ -198,24 +201,7 @@ impl StoreKey {
         if key.len() < LENGTH {
             return Err("whose key is under 32 bytes; `openssl rand -base64 32` makes one");
         }
-        Self::new(id, &key).ok_or("whose key is not to be used")
-    }
-
-    /// A key for each purpose (RFC 5869), so that none of them tells of another.
-    fn new(id: &str, key: &[u8]) -> Option<Self> {
-        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopegate store keys 1").extract(key);
-        let derive = |purpose: &str| {
-            let mut derived = Zeroizing::new([0; LENGTH]);
-            root.expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256).ok()?.fill(&mut *derived).ok()?;
-            Some(derived)
-        };
-        Some(Self {
-            id: id.into(),
-            pepper: hmac::Key::new(hmac::HMAC_SHA256, &*derive("pepper of managed keys")?),
-            seal: RandomizedNonceKey::new(&AES_256_GCM, &*derive("encryption at rest")?).ok()?,
-            signing: HmacKey::new(&*derive("tokens of a second factor")?),
-            proof: *derive("proof of the key")?,
-        })
+        Ok(Self { id: id.into(), key })
     }
 }
 
@@ -263,11 +249,14 @@ mod tests {
         let after = StoreKeys::parse(&(line("new", 1) + &line("old", 2))).unwrap();
         let sealed = before.seal(b"a secret", b"x").unwrap();
         assert_eq!(after.open("old", &sealed.bytes, b"x").unwrap().as_slice(), b"a secret");
-        let (digest_before, id) = before.digest(b"sg_live_1");
+        let (id, digest) = before.peppers.newest("sg_live_1").unwrap();
         assert_eq!(id, "old");
-        assert_ne!(after.digest(b"sg_live_1").0, digest_before);
-        let second = after.peppers().nth(1).unwrap();
-        assert_eq!(digest(second, b"sg_live_1"), digest_before);
+        assert_ne!(after.peppers.newest("sg_live_1").unwrap().1, digest);
+        assert_eq!(after.peppers.digests("sg_live_1").nth(1), Some(digest));
+        let token = |keys: &StoreKeys| crate::jose::sign_hs256(keys.signing(), &serde_json::json!({"alg": "HS256"}), &serde_json::json!({}));
+        let verifies = |keys: &StoreKeys, token: &str| keys.factors.verify(&crate::jose::Jws::parse(token).unwrap(), &[Algorithm::Hs256]).ok();
+        assert_eq!((verifies(&after, &token(&before)), verifies(&after, &token(&after))), (Some(1), Some(0)));
+        assert_eq!(verifies(&before, &token(&after)), None);
     }
 
     #[test]
