@@ -4,8 +4,12 @@
 mod feed;
 pub mod idempotency;
 pub mod keys;
+pub mod mfa;
 mod migrate;
 mod pool;
+pub mod profiles;
+pub mod rbac;
+pub mod revocations;
 pub mod secrets;
 
 use std::fmt;

@@ -10,7 +10,6 @@ use crate::management;
 use crate::management::actor::Actor;
 use crate::management::body::{At, Members, Object, digits, flag, instant, list, number, object, scope, text};
 use crate::management::names;
-use crate::management::problem::Problem;
 use crate::principal::pepper::Peppers;
 use crate::principal::record::Rate;
 use crate::scope::Scope;
@@ -261,14 +260,14 @@ impl Listing {
 }
 
 impl NewKey {
-    pub fn key(&self, secret: &Secret, peppers: &Peppers, (tenant, actor): (Option<&str>, &Actor)) -> Result<Key, Problem> {
-        Ok(Key {
+    pub fn key(&self, secret: &Secret, peppers: &Peppers, (tenant, actor): (Option<&str>, &Actor)) -> Key {
+        Key {
             id: secret.id.clone(),
             tenant: tenant.unwrap_or_default().to_owned(),
             name: self.name.to_string(),
             prefix: secret.prefix.clone(),
             form: secret.form,
-            secret: secret.kept(peppers)?,
+            secret: secret.kept(peppers),
             previous: None,
             scopes: self.scopes.clone(),
             roles: self.roles.clone(),
@@ -280,7 +279,7 @@ impl NewKey {
             created_by: actor.id.to_string(),
             request_count: 0,
             last_used_at: None,
-        })
+        }
     }
 }
 
