@@ -2,13 +2,18 @@
 //! Does nothing for a caller that the guard has not let through.
 
 pub mod actor;
+mod assignments;
 pub mod body;
 mod document;
 pub mod grants;
 mod keys;
 pub mod names;
 mod once;
+pub mod page;
 pub mod problem;
+mod profiles;
+mod revocation;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,10 +39,11 @@ use crate::live::Snapshot;
 use crate::policy::pattern::Pattern;
 use crate::policy::{Outcome, Reason};
 use crate::request::{Body, Headers, Link, RawRequest, RequestView, Values};
-use crate::store::{Change, Store};
+use crate::store::Store;
 use crate::transport::answer;
 use actor::Actor;
 use document::Rules;
+use grants::Asked;
 use problem::Problem;
 
 /// What operations work with.
@@ -61,16 +67,9 @@ impl Context {
     /// Makes what was written hold on this node.
     pub async fn refresh(&self) {}
 
-    /// 422 for roles that this tenant does not have, 403 for those above the caller.
-    pub async fn may_give_roles(&self, actor: &Actor, _change: &mut Change, _tenant: Option<&str>, roles: &[String]) -> Result<(), Problem> {
-        let snapshot = self.snapshot()?;
-        if let Some(role) = roles.iter().find(|role| !snapshot.sources.roles.knows(role)) {
-            return Err(Problem::fault("roles", format!("has `{role}`, which is no role here")));
-        }
-        match roles.iter().find(|role| !actor.roles.iter().any(|held| **held == ***role) && !actor.holds("*")) {
-            Some(role) => Err(Problem::forbidden(format!("`{role}` is above you"))),
-            None => Ok(()),
-        }
+    /// What routes and operations ask for.
+    pub fn asked(&self, snapshot: &Snapshot) -> Asked {
+        Asked::by(&snapshot.policy, document::scopes(&DOCUMENT))
     }
 
     /// The second part of new keys.
@@ -112,6 +111,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 /// Every operation, one line each path.
 fn operations() -> OpenApiRouter<Context> {
     let all = [routes!(openapi)].into_iter().chain(keys::routes());
+    let all = all.chain(roles::routes()).chain(assignments::routes()).chain(profiles::routes()).chain(revocation::routes());
     all.map(guarded).fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
 
