@@ -4,6 +4,7 @@
 mod feed;
 pub mod idempotency;
 pub mod keys;
+pub mod mfa;
 mod migrate;
 mod pool;
 pub mod profiles;
