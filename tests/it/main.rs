@@ -21,6 +21,7 @@ mod fail_closed;
 mod framing;
 mod http2;
 mod import;
+mod limits;
 mod malformed;
 mod management;
 mod reload;

@@ -8,7 +8,6 @@ use scopegate::policy::table::Table;
 use scopegate::policy::{Access, Needs, Outcome, Policy, Reason, Rule, Tools};
 use scopegate::principal::roles::{Definition, Roles};
 use scopegate::principal::{Caller, Cause, Listed, Proof, SourceId, Who};
-use scopegate::request::path::Oddities;
 use scopegate::request::{Body, RawRequest, RequestView};
 use scopegate::scope::{Scope, ScopeSet, Universe};
 
