@@ -86,6 +86,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         },
         expose: management::is_exposed(tree),
         limits: limits::limits(tree, base.unwrap_or(Path::new("")), faults),
+        store: None,
     }
 }
 

@@ -44,13 +44,12 @@ use problem::Problem;
 #[derive(Clone, Debug)]
 pub struct Context {
     pub gate: Arc<Gate>,
-    /// Without it, no operation can be done.
-    pub store: Option<Store>,
 }
 
 impl Context {
     pub fn store(&self) -> Result<&Store, Problem> {
-        self.store.as_ref().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))
+        let keeper = self.gate.live.keeper().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))?;
+        Ok(keeper.store())
     }
 
     /// What decisions are made on now.
@@ -58,8 +57,12 @@ impl Context {
         Guard::into_inner(self.gate.live.current()).ok_or(Problem::unavailable(Reason::NotReady.message()))
     }
 
-    /// Makes what was written hold on this node.
-    pub async fn refresh(&self) {}
+    /// Makes what was written hold on this node. A failure is the bookkeeper's to tell; what was written is written.
+    pub async fn refresh(&self) {
+        if let Some(keeper) = self.gate.live.keeper() {
+            let _ = keeper.refresh().await;
+        }
+    }
 
     /// 422 for roles that this tenant does not have, 403 for those above the caller.
     pub async fn may_give_roles(&self, actor: &Actor, _change: &mut Change, _tenant: Option<&str>, roles: &[String]) -> Result<(), Problem> {
