@@ -25,6 +25,8 @@ use crate::scope::{Scope, ScopeId, Universe};
 
 /// The default of `max_body`; MCP calls are a few KiB.
 const MAX_BODY: usize = 64 * 1024;
+/// The default of `mfa.max_age`: as long as an MFA token counts.
+const MFA_AGE: Duration = Duration::from_secs(15 * 60);
 /// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
@@ -247,14 +249,18 @@ impl Compiler<'_> {
             roles: self.roles(node, what, faults),
             credentials: self.credentials(node, what, faults),
             tools: self.tools(node, what, faults),
+            mfa: mfa(node, what, faults),
         };
         let authenticated = node.get("authenticated");
         if let Some(said) = authenticated.filter(|said| !said.is_true()) {
             faults.at(said, format!("{what}: `authenticated: false` would say nothing; write `public` in place of the mapping"));
         }
-        let asks = ["scopes", "any_scopes", "roles", "credentials", "tools", "authenticated"];
+        let asks = ["scopes", "any_scopes", "roles", "credentials", "tools", "mfa", "authenticated"];
         if asks.iter().all(|key| node.get(key).is_none()) {
-            faults.at(node, format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true`"));
+            faults.at(
+                node,
+                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa` or `authenticated: true`"),
+            );
         }
         if let (Some(said), None) = (node.get("max_body"), node.get("tools")) {
             faults.at(said, format!("{what}: `max_body` bounds what `tools` inspects, and there are none; remove it"));
@@ -317,6 +323,16 @@ impl Compiler<'_> {
         }
         Some(Tools { scopes, max_body: max_body.map_or(MAX_BODY, |(_, bytes)| bytes) })
     }
+}
+
+fn mfa(node: &Node, what: &str, faults: &mut Faults) -> Option<u32> {
+    let node = node.get("mfa")?;
+    let said = quantity::said(node.get("max_age"), MFA_AGE).as_secs();
+    let seconds = u32::try_from(said).ok().filter(|seconds| *seconds > 0);
+    if seconds.is_none() {
+        faults.at(node.get("max_age").unwrap_or(node), format!("{what}: `mfa.max_age` is {said} seconds; it is from `1s` on, such as `5m`"));
+    }
+    seconds
 }
 
 fn scope(node: &Node, what: &str, faults: &mut Faults) -> Option<Scope> {

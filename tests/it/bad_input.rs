@@ -334,7 +334,7 @@ forward: {headers: {x-me: '${NOPE}'}}
         "`listen.admin` is `nowhere`; it is `host:port`, `unix:/path` or `off` (scopegate.yaml:3:10)",
         "credential `tokens` place `query:a b` is unknown; it is `bearer`, `header:NAME`, `cookie:NAME` or `query:NAME` (scopegate.yaml:7:52)",
         "route `GET /orders`: `orders read` is none of `public`, `authenticated`, `deny` and no scope `resource:action` (scopegate.yaml:9:16)",
-        "route `POST /orders` needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true` (scopegate.yaml:10:17)",
+        "route `POST /orders` needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa` or `authenticated: true` (scopegate.yaml:10:17)",
         "route `/{y}/b` and route `/a/{x}` match the same requests and neither is more specific; make one of them more specific (scopegate.yaml:12:3)",
         "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement (scopegate.yaml:13:10)",
         "entry `a` has scope `a b`, which has a character that RFC 6750 does not allow; a scope is `resource:action` in visible ASCII without space, quote or backslash (tokens.json)",

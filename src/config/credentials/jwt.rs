@@ -84,8 +84,9 @@ pub fn grant(desk: &mut Desk<'_>, usual: Grant) -> Grant {
             desk.fault(Some(node), &format!("has an empty path under `claims.{}`; it is a claim such as `sub` or `realm_access.roles`", name.text));
         }
     }
+    let profile = desk.node.get("profile").map(|profile| profile.get("claim").and_then(Node::text).unwrap_or("email").into());
     let granted = desk.scopes(desk.node).into();
-    Grant { id, scopes, tenant, roles, email, granted, ..usual }
+    Grant { id, scopes, tenant, roles, email, profile, granted, ..usual }
 }
 
 fn algorithms(desk: &mut Desk<'_>) -> Vec<Algorithm> {
