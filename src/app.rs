@@ -14,6 +14,7 @@ use crate::fetch;
 use crate::gate::{Door, Gate};
 use crate::jose::HmacKey;
 use crate::keys::Registry;
+use crate::limits::Limiter;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
 use crate::live::watch::Watch;
@@ -71,17 +72,19 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let settings = loaded.settings.clone();
     let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
     let live = Arc::new(Live::default());
-    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry) });
+    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(Limiter::default()) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
     let doors = bind(&settings)?;
     let health = Health::default();
     let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
         health: health.clone(),
         egress: targets(&settings).map_err(|message| vec![message])?,
         seats: Seats::new(settings.bounds.connections),
+        management: settings.expose.then(|| Arc::clone(&management)),
         leaving: leaving.clone(),
         drain: drain.clone(),
     };
@@ -113,7 +116,6 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
     }
     addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let local = addresses.admin.as_ref().is_none_or(Address::is_local);
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
     let operator = operate(doors.admin, operator).map_err(broken)?;

@@ -1,11 +1,13 @@
 //! The one use case: a request as a door read it, into a decision that is counted, written down and traced.
 //! Holds no lock and waits for nothing.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::limits::{self, Limiter};
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
-use crate::policy::{Decision, Outcome, Reason};
+use crate::policy::{Decision, Denial, Outcome, Reason};
 use crate::principal::{Caller, Cause};
 use crate::request::{Body, Headers, RawRequest, Values};
 use crate::telemetry::trace::Context;
@@ -40,6 +42,7 @@ impl Door {
 pub struct Gate {
     pub live: Arc<Live>,
     pub telemetry: Arc<Telemetry>,
+    pub limiter: Arc<Limiter>,
 }
 
 /// A decision and how it can be found again.
@@ -94,13 +97,25 @@ impl Gate {
     ) -> Verdict<'s> {
         let started = Instant::now();
         let snapshot = by.map(|(_, snapshot)| snapshot);
-        let decision = match by {
+        let mut decision = match by {
             None => Decision::refuse(Reason::NotReady),
             Some((policy, snapshot)) => decide(policy, snapshot, raw, (body, extra_scopes)).await,
         };
+        self.limit(&mut decision, raw.link.client).await;
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
         verdict
+    }
+
+    /// Takes what the request falls under; in the place of an answer that there is too much of, says so.
+    async fn limit(&self, decision: &mut Decision<'_>, client: Option<IpAddr>) {
+        let taken = match limits::wants(decision, client) {
+            [None, None] => return,
+            wants => self.limiter.take(&wants).await,
+        };
+        if let Err(exceeded) = taken {
+            decision.outcome = Outcome::Deny(Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
+        }
     }
 
     /// Whether a request that was let through would be now: no decision to count or to write down.

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod introspection;
 pub mod jose;
 pub mod keys;
+pub mod limits;
 pub mod live;
 pub mod management;
 pub mod mfa;
@@ -17,6 +18,7 @@ pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod scope;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 

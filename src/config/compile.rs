@@ -10,6 +10,8 @@ use hashbrown::HashMap;
 
 use super::egress;
 use super::fault::Faults;
+use super::limits;
+use super::management;
 use super::proxy;
 use super::quantity;
 use super::settings::{Address, Listen, Settings};
@@ -29,6 +31,9 @@ const MAX_BODY: usize = 64 * 1024;
 const MFA_AGE: Duration = Duration::from_secs(15 * 60);
 /// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What a route may ask of a caller.
+const ASKS: [&str; 7] = ["scopes", "any_scopes", "roles", "credentials", "tools", "mfa", "authenticated"];
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
     let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
@@ -81,6 +86,8 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
             Some(folder) => Some(base.unwrap_or(Path::new("")).join(folder)),
             None => base.map(|base| base.join("scopegate-keys")),
         },
+        expose: management::is_exposed(tree),
+        limits: limits::limits(tree, base.unwrap_or(Path::new("")), faults),
     }
 }
 
@@ -148,6 +155,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
     let mut seen = std::collections::HashSet::new();
+    let taken = management::taken(tree);
     for (key, value) in routes.map(Node::entries).unwrap_or_default() {
         if !seen.insert(key.text.as_str()) {
             // A doubled key is a fault already.
@@ -161,6 +169,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
                 continue;
             }
         };
+        taken.refuse(key, &pattern, faults);
         match table.insert(pattern.clone()) {
             Ok(_) => rules.push(rule),
             Err(others) => {
@@ -183,14 +192,7 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule {
-            name: "".into(),
-            access: Access::Deny,
-            allow_paths: Oddities::default(),
-            query_credentials: false,
-            websocket: true,
-            preflight: Preflights::default(),
-        },
+        None => Rule::new("default", Access::Deny),
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
@@ -221,6 +223,7 @@ impl Compiler<'_> {
             }
             Some(_) => Access::Needs(Needs { all: self.scopes(node, &what, faults), ..Needs::default() }),
             None if node.entries().is_empty() => Access::Needs(Needs { all: self.listed(node, &what, faults), ..Needs::default() }),
+            None if node.get("public").is_some() => public(node, &what, faults),
             None => Access::Needs(self.needs(node, &what, faults)),
         };
         let allow_paths = node.get("allow_paths").map(|list| oddities(list, &what, faults)).unwrap_or_default();
@@ -234,7 +237,8 @@ impl Compiler<'_> {
         if let (Some(said), false) = (node.get("preflight"), self.cors) {
             faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
         }
-        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket }
+        let rate_limit = limits::rate_limit(node, &what, matches!(access, Access::Public), faults);
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {
@@ -255,11 +259,10 @@ impl Compiler<'_> {
         if let Some(said) = authenticated.filter(|said| !said.is_true()) {
             faults.at(said, format!("{what}: `authenticated: false` would say nothing; write `public` in place of the mapping"));
         }
-        let asks = ["scopes", "any_scopes", "roles", "credentials", "tools", "mfa", "authenticated"];
-        if asks.iter().all(|key| node.get(key).is_none()) {
+        if ASKS.iter().all(|key| node.get(key).is_none()) {
             faults.at(
                 node,
-                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa` or `authenticated: true`"),
+                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa`, `authenticated: true` or `public: true`"),
             );
         }
         if let (Some(said), None) = (node.get("max_body"), node.get("tools")) {
@@ -333,6 +336,19 @@ fn mfa(node: &Node, what: &str, faults: &mut Faults) -> Option<u32> {
         faults.at(node.get("max_age").unwrap_or(node), format!("{what}: `mfa.max_age` is {said} seconds; it is from `1s` on, such as `5m`"));
     }
     seconds
+}
+
+/// `public: true`, beside what is no requirement.
+fn public(node: &Node, what: &str, faults: &mut Faults) -> Access {
+    if let Some(said) = node.get("public").filter(|said| !said.is_true()) {
+        faults.at(said, format!("{what}: `public: false` would say nothing; remove it"));
+    }
+    for key in ASKS.iter().chain(&["query_credentials", "max_body"]) {
+        if let Some(said) = node.get(key) {
+            faults.at(said, format!("{what} is public, so that `{key}` would not be looked at; remove one of them"));
+        }
+    }
+    Access::Public
 }
 
 fn scope(node: &Node, what: &str, faults: &mut Faults) -> Option<Scope> {

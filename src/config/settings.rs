@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::egress::Egress;
+use super::limits::Limits;
 
 /// Where a door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +144,10 @@ pub struct Settings {
     pub egress: Vec<Egress>,
     /// Where copies of fetched key sets are kept.
     pub key_cache: Option<PathBuf>,
+    /// Whether the management API is served at the proxy door too.
+    pub expose: bool,
+    /// Where `rate_limit` is counted.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -153,8 +158,8 @@ impl Settings {
 
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, .. } = self;
-        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, .. } = self;
+        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, limits, .. } = self;
+        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, .. } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -169,6 +174,8 @@ impl Settings {
             ("bounds", *bounds != new.bounds),
             ("egress", *egress != new.egress),
             ("key_cache", *key_cache != new.key_cache),
+            ("management", *expose != new.expose),
+            ("limits", *limits != new.limits),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

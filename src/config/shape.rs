@@ -114,7 +114,7 @@ const STORE_KEYS: &[Key] = &[key(
 const MANAGEMENT: &[Key] = &[key("expose", Shape::Bool, "`true`: at the proxy door too; default `false`")];
 
 const LIMITS: &[Key] = &[
-    key("backend", Shape::Text, "`memory`, or `redis://host:port` for one limit across replicas; default `memory`"),
+    key("backend", Shape::Text, "`memory`, or `redis://host:port` or `rediss://…` for one limit across replicas; default `memory`"),
     key("backend_file", Shape::Text, "a file with it"),
     key("timeout", Shape::Duration, "how long a request waits for Redis before its own count is used; default `50ms`"),
 ];
@@ -126,7 +126,11 @@ const MFA: &[Key] = &[key("max_age", Shape::Duration, "how long ago the second f
 const RATE_LIMIT: &[Key] = &[
     key("rate", Shape::Text, "`10/s`, `100/m`, `1000/h` or `10000/d`"),
     key("burst", Shape::Count, "how many at once; default the rate's number"),
-    key("per", Shape::Choice(&["principal", "tenant", "ip", "route"], &[]), "who shares it; default `principal`"),
+    key(
+        "per",
+        Shape::Choice(&["principal", "tenant", "ip", "route"], &[]),
+        "who shares it: `principal`, `tenant`, `ip` (an IPv6 client by its /64) or `route`; default `principal`",
+    ),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -323,7 +327,8 @@ const ROUTE: &[Key] = &[
     key("query_credentials", Shape::Bool, "`true`: `query:` places are read on every request, not on WebSocket upgrades alone; default `false`"),
     key("websocket", Shape::Bool, "`false`: a WebSocket is refused; an open one is closed when its credential ends; default `true`"),
     key("mfa", Shape::Object(MFA), "a second factor, shown of late (RFC 9470)"),
-    key("rate_limit", Shape::Object(RATE_LIMIT), "at most so many requests, 429 beyond"),
+    key("public", Shape::Bool, "`true`: as the short form `public`, where there is a `rate_limit` or another key beside it"),
+    key("rate_limit", Shape::Either(&[Shape::Text, Shape::Object(RATE_LIMIT)]), "at most so many requests, 429 beyond: `10/m`, or these keys"),
     later("mode"),
 ];
 

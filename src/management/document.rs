@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::actor::OPERATOR;
-use crate::policy::cors::Preflights;
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
 use crate::policy::{Access, Needs, Policy, Rule, RuleId};
-use crate::request::path::Oddities;
 use crate::scope::Universe;
 
 /// How a request shows who calls; each operation takes any.
@@ -156,12 +154,5 @@ fn nothing() -> Policy {
 }
 
 fn denied() -> Rule {
-    Rule {
-        name: "default".into(),
-        access: Access::Deny,
-        allow_paths: Oddities::default(),
-        query_credentials: false,
-        websocket: true,
-        preflight: Preflights::default(),
-    }
+    Rule::new("default", Access::Deny)
 }

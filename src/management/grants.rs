@@ -115,14 +115,7 @@ mod tests {
     fn policy() -> Policy {
         let mut universe = Universe::default();
         universe.intern(scope("users:delete"));
-        let rule = |access| Rule {
-            name: "".into(),
-            access,
-            allow_paths: Default::default(),
-            preflight: Default::default(),
-            query_credentials: false,
-            websocket: true,
-        };
+        let rule = |access| Rule::new("", access);
         let operators = Needs { roles: Box::new(["operator".into()]), ..Needs::default() };
         Policy { table: Default::default(), rules: vec![rule(Access::Needs(operators))], default: rule(Access::Deny), universe, cors: None }
     }

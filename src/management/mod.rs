@@ -15,8 +15,8 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::body::Body as Stream;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, HOST, HeaderMap, ORIGIN};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::header::{CACHE_CONTROL, HOST};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -28,8 +28,7 @@ use utoipa_axum::routes;
 use crate::gate::{Door, Gate, Verdict};
 use crate::policy::pattern::Pattern;
 use crate::policy::{Outcome, Reason};
-use crate::request::{Body, Headers, Link, RawRequest, RequestView};
-use crate::telemetry::DecisionId;
+use crate::request::{Body, Headers, Link, RawRequest, RequestView, Values};
 use crate::transport::answer;
 use actor::Actor;
 use document::Rules;
@@ -48,6 +47,12 @@ pub struct Api {
     rules: Rules,
     /// Where operations run: the store's connections belong there, and a client that goes away ends none in the middle.
     runtime: Handle,
+}
+
+/// A request that the rules let through, and what its operation has to know of the caller.
+pub struct Admitted {
+    rule: Option<Box<str>>,
+    actor: Option<Actor>,
 }
 
 /// The rule that let a request through.
@@ -115,20 +120,17 @@ impl Api {
         RequestView::read(&raw).is_ok_and(|view| self.rules.knows(view.path.decoded()))
     }
 
-    /// Lets a request through that the rules let through, or gives the answer. `head` gets what the operation has to know of the caller.
-    pub async fn admit<H: Headers>(&self, raw: &RawRequest<'_, H>, head: &mut http::request::Parts) -> Result<(), Box<Response>> {
-        let refused = |verdict: &Verdict<'_>, reason: Reason| {
-            let denial = verdict.decision.denial().cloned().unwrap_or(reason.into());
-            Err(Box::new(denied(&denial, verdict.id)))
-        };
-        if is_cross_site(&head.headers, raw.host) {
-            return refused(&self.gate.refuse(Door::Management, Reason::WrongOrigin), Reason::WrongOrigin);
+    /// Lets a request through that the rules let through, or gives the answer.
+    pub async fn admit<H: Headers>(&self, raw: &RawRequest<'_, H>) -> Result<Admitted, Box<Response>> {
+        if is_cross_site(raw.headers, raw.host) {
+            let verdict = self.gate.refuse(Door::Management, Reason::WrongOrigin);
+            return Err(Box::new(denied(&verdict, Reason::WrongOrigin)));
         }
         let scopes = match RequestView::read(raw) {
             Ok(view) => match self.rules.policy.table.find(None, view.method, view.path.decoded()) {
                 Some(rule) => self.rules.scopes(rule),
                 // There is nothing to guard; the router knows whether it is the path or the method that is unknown.
-                None => return Ok(()),
+                None => return Ok(Admitted { rule: None, actor: None }),
             },
             // To be refused in the gate's own words.
             Err(_) => "",
@@ -137,21 +139,18 @@ impl Api {
         let by = guard.as_deref().map(|snapshot| (&self.rules.policy, snapshot));
         let verdict = self.gate.decide_by(by, Door::Management, raw, (Body::Unread, scopes)).await;
         match (&verdict.decision.outcome, verdict.decision.rule) {
-            (Outcome::Allow(_), Some(rule)) => {
-                head.extensions.insert(Passed(rule.name.clone()));
-                if let Some(caller) = &verdict.decision.caller {
-                    head.extensions.insert(Actor::of(caller));
-                }
-                Ok(())
-            }
+            (Outcome::Allow(_), Some(rule)) => Ok(Admitted { rule: Some(rule.name.clone()), actor: verdict.decision.caller.as_ref().map(Actor::of) }),
             (Outcome::Allow(_) | Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_), _) => {
-                refused(&verdict, Reason::Denied)
+                Err(Box::new(denied(&verdict, Reason::Denied)))
             }
         }
     }
 
     /// The answer to a request that was admitted.
-    pub async fn answer(&self, request: Request) -> Response {
+    pub async fn answer(&self, mut request: Request, admitted: Admitted) -> Response {
+        let extensions = request.extensions_mut();
+        admitted.rule.map(|rule| extensions.insert(Passed(rule)));
+        admitted.actor.map(|actor| extensions.insert(actor));
         let mut router = self.router.clone();
         let done = self.runtime.spawn(async move { router.call(request).await }).await;
         match done {
@@ -166,34 +165,39 @@ impl Api {
 
     /// Admits and answers, for a door that has the whole request.
     pub async fn serve(&self, request: Request) -> Response {
-        let (mut head, body) = request.into_parts();
-        let (method, target, headers) = (head.method.clone(), target(&head.uri), head.headers.clone());
+        let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let (method, headers) = (request.method().as_str().as_bytes(), request.headers());
         let host = headers.get(HOST).map(HeaderValue::as_bytes);
-        let raw = RawRequest { method: method.as_str().as_bytes(), target: target.as_bytes(), host, headers: &headers, link: Link::default() };
-        match self.admit(&raw, &mut head).await {
-            Ok(()) => self.answer(Request::from_parts(head, body)).await,
+        let admitted = self.admit(&RawRequest { method, target: target.as_bytes(), host, headers, link: Link::default() }).await;
+        match admitted {
+            Ok(admitted) => self.answer(request, admitted).await,
             Err(refused) => *refused,
         }
     }
 }
 
-/// Path and query, as on the request line.
-fn target(uri: &Uri) -> String {
-    uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned()
+fn denied(verdict: &Verdict<'_>, otherwise: Reason) -> Response {
+    let denial = verdict.decision.denial().cloned().unwrap_or(otherwise.into());
+    answer::denied(&denial, verdict.id).map(Stream::new)
 }
 
-fn denied(denial: &crate::policy::Denial, id: DecisionId) -> Response {
-    answer::denied(denial, id).map(Stream::new)
-}
-
-/// Whether another page in the caller's browser asks, which a cookie or a client certificate would give away (Fetch Metadata).
-fn is_cross_site(headers: &HeaderMap, host: Option<&[u8]>) -> bool {
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+/// Whether another page in the caller's browser asks, to which the browser would add a cookie or a client certificate (Fetch Metadata).
+fn is_cross_site<H: Headers>(headers: &H, host: Option<&[u8]>) -> bool {
+    match (headers.get("sec-fetch-site"), headers.get("origin")) {
+        (Values::One(site), _) => !matches!(site, b"same-origin" | b"none"),
+        (Values::Many, _) | (Values::None, Values::Many) => true,
+        (Values::None, Values::None) => false,
+        (Values::None, Values::One(origin)) => {
+            let authority = memchr::memmem::find(origin, b"://").and_then(|at| origin.get(at + 3..));
+            authority.is_none() || authority != host
+        }
     }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority.as_bytes());
-    authority.is_none() || authority != host
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Admitted").field("rule", &self.rule).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Api {

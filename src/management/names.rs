@@ -1,6 +1,10 @@
 //! A name out of a request body into a yes or a sentence that says what a name is.
 //! Refuses what a header, a path or a line of a log could read as something else.
 
+use serde_json::Value;
+
+use super::body::At;
+
 /// Longest role, subject or tenant; they travel in headers.
 pub const MAX_NAME: usize = 256;
 /// Longest sentence about a role.
@@ -53,6 +57,18 @@ pub fn email(text: &str) -> Result<String, &'static str> {
         return Err("an address is `name@domain`, one word of at most 254 bytes");
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// A member of a body that must pass a check of these.
+pub fn checked(check: impl Fn(&str) -> Result<(), &'static str>) -> impl Fn(Value, &mut At<'_>) -> Option<Box<str>> {
+    move |value, at| {
+        let Some(text) = value.as_str() else {
+            at.fault("is not a text");
+            return None;
+        };
+        check(text).map_err(|fault| at.fault(fault)).ok()?;
+        Some(text.into())
+    }
 }
 
 #[cfg(test)]

@@ -7,3 +7,4 @@ pub mod code;
 pub mod enrolment;
 pub mod token;
 pub mod totp;
+pub mod turns;

@@ -43,6 +43,22 @@ pub struct Denial {
     pub missing: Option<Missing>,
     /// Seconds, for [`Reason::StepUp`].
     pub max_age: Option<u32>,
+    /// The numbers, for [`Reason::TooMany`].
+    pub limited: Option<Limited>,
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Who shares it.
+    pub policy: &'static str,
+    /// So many are to be had in `window` seconds.
+    pub quota: u64,
+    pub window: u64,
+    /// Seconds until there is one again, from 1.
+    pub wait: u64,
+    /// The second since 1970 at which there is.
+    pub at: i64,
 }
 
 /// Scopes that the caller lacks.
@@ -62,7 +78,7 @@ impl Missing {
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, missing: None, max_age: None }
+        Self { reason, missing: None, max_age: None, limited: None }
     }
 }
 
@@ -170,6 +186,8 @@ reasons! {
     TooManyHeaders "too_many_headers" 431 "invalid_request" "Too many request headers";
     TargetTooLong "target_too_long" 414 "invalid_request" "Request target is too long";
     /// A head or a body that did not come in its time.
+    /// A `rate_limit` is used up.
+    TooMany "too_many_requests" 429 "too_many_requests" "Rate limit exceeded";
     RequestTimeout "request_timeout" 408 "invalid_request" "Request was not sent in time";
     /// No configuration is loaded.
     NotReady "not_ready" 503 "temporarily_unavailable" "Not ready";
@@ -188,22 +206,24 @@ pub struct Answer {
     /// `WWW-Authenticate`, on every 401 and on scope denials.
     pub challenge: Option<Cow<'static, str>>,
     pub reason: &'static str,
-    /// `Allow` (RFC 9110 §15.5.6) and `Retry-After`, where the status asks for one.
-    pub extra: Option<(&'static str, &'static str)>,
+    /// What the status asks for: `Allow` (RFC 9110 §15.5.6), `Retry-After`, the numbers of a limit.
+    pub extra: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Denial {
     pub fn answer(&self) -> Answer {
         let reason = self.reason;
-        let (body, challenge) = match (&self.missing, self.max_age) {
-            (Some(missing), _) => (scope_body(missing).into(), Some(scope_challenge(missing).into())),
-            (None, Some(max_age)) => (step_up_body(reason, max_age).into(), Some(format!(r#"{STEP_UP}, max_age="{max_age}""#).into())),
-            (None, None) => (reason.body().into(), plain_challenge(reason).map(Into::into)),
+        let (body, challenge) = match (&self.missing, self.max_age, &self.limited) {
+            (Some(missing), _, _) => (scope_body(missing).into(), Some(scope_challenge(missing).into())),
+            (None, Some(max_age), _) => (step_up_body(reason, max_age).into(), Some(format!(r#"{STEP_UP}, max_age="{max_age}""#).into())),
+            (None, None, Some(limited)) => (limited.body().into(), None),
+            (None, None, None) => (reason.body().into(), plain_challenge(reason).map(Into::into)),
         };
-        let extra = match reason.status() {
-            405 => Some(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
-            503 => Some(("retry-after", "1")),
-            _ => None,
+        let extra = match (reason.status(), &self.limited) {
+            (_, Some(limited)) => limited.headers(),
+            (405, None) => vec![("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into())],
+            (503, None) => vec![("retry-after", "1".into())],
+            _ => Vec::new(),
         };
         Answer { status: reason.status(), body, challenge, reason: reason.as_str(), extra }
     }
@@ -216,6 +236,25 @@ const STEP_UP: &str =
 fn step_up_body(reason: Reason, max_age: u32) -> String {
     let body = reason.body();
     format!(r#"{},"max_age":{max_age}}}"#, body.strip_suffix('}').unwrap_or(body))
+}
+
+impl Limited {
+    fn body(&self) -> String {
+        format!(r#"{{"error":"too_many_requests","message":"Rate limit exceeded","retryAfter":{}}}"#, self.wait)
+    }
+
+    /// draft-ietf-httpapi-ratelimit-headers-10 §3 and §4, and the older names.
+    fn headers(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+        let Self { policy, quota, window, wait, at } = self;
+        vec![
+            ("retry-after", wait.to_string().into()),
+            ("ratelimit-policy", format!(r#""{policy}";q={quota};w={window}"#).into()),
+            ("ratelimit", format!(r#""{policy}";r=0;t={wait}"#).into()),
+            ("x-ratelimit-limit", quota.to_string().into()),
+            ("x-ratelimit-remaining", "0".into()),
+            ("x-ratelimit-reset", at.to_string().into()),
+        ]
+    }
 }
 
 /// RFC 6750 §3: no `error` where nothing was presented.
@@ -283,6 +322,26 @@ mod tests {
     fn a_peers_scope_cannot_break_out_of_its_quotes() {
         let answer = scope(Missing::All("a\"b\\\r\n:c".into()));
         assert!(answer.body.contains("\"required_scope\":\"ab:c\"}"), "{}", answer.body);
+    }
+
+    #[test]
+    fn a_limit_is_told_in_the_words_of_the_contract() {
+        let limited = Limited { policy: "principal", quota: 100, window: 60, wait: 45, at: 1_700_000_045 };
+        let answer = Denial { limited: Some(limited), ..Reason::TooMany.into() }.answer();
+        assert_eq!((answer.status, answer.challenge.as_deref(), answer.reason), (429, None, "too_many_requests"));
+        assert_eq!(answer.body, r#"{"error":"too_many_requests","message":"Rate limit exceeded","retryAfter":45}"#);
+        let headers: Vec<_> = answer.extra.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            headers,
+            [
+                "retry-after: 45",
+                r#"ratelimit-policy: "principal";q=100;w=60"#,
+                r#"ratelimit: "principal";r=0;t=45"#,
+                "x-ratelimit-limit: 100",
+                "x-ratelimit-remaining: 0",
+                "x-ratelimit-reset: 1700000045",
+            ]
+        );
     }
 
     #[test]

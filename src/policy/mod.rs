@@ -9,6 +9,6 @@ pub mod pattern;
 pub mod rule;
 pub mod table;
 
-pub use decision::{Decision, Denial, Outcome, Reason};
+pub use decision::{Decision, Denial, Limited, Outcome, Reason};
 pub use judge::Policy;
 pub use rule::{Access, Needs, Rule, RuleId, Tools};

@@ -95,6 +95,11 @@ impl Pattern {
         self.host == other.host && matches!(self.relation(other), Relation::Equivalent | Relation::Overlaps)
     }
 
+    /// Whether every request that it matches is one of the other's, hosts aside.
+    pub fn is_within(&self, other: &Self) -> bool {
+        matches!(self.relation(other), Relation::Equivalent | Relation::MoreSpecific)
+    }
+
     /// A pattern that would settle a conflict: the method of the one with the path of the other where they cross there, else nothing.
     pub fn settles(&self, other: &Self) -> Option<String> {
         let (narrow, wide) = match (&self.method, &other.method) {

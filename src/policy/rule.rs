@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 
 use super::cors::Preflights;
 use crate::principal::SourceId;
+use crate::principal::record::Rate;
 use crate::request::path::Oddities;
 use crate::scope::ScopeId;
 
@@ -23,6 +24,48 @@ pub struct Rule {
     pub query_credentials: bool,
     /// Whether a WebSocket may be opened.
     pub websocket: bool,
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// At most so many requests, and who shares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    pub rate: Rate,
+    pub per: Per,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    Principal,
+    Tenant,
+    Ip,
+    Route,
+}
+
+impl Per {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Principal => "principal",
+            Self::Tenant => "tenant",
+            Self::Ip => "ip",
+            Self::Route => "route",
+        }
+    }
+}
+
+impl Rule {
+    /// With nothing beside `access`.
+    pub fn new(name: &str, access: Access) -> Self {
+        Self {
+            name: name.into(),
+            access,
+            allow_paths: Oddities::default(),
+            preflight: Preflights::default(),
+            query_credentials: false,
+            websocket: true,
+            rate_limit: None,
+        }
+    }
 }
 
 #[derive(Debug)]

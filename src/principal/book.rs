@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use subtle::ConstantTimeEq;
 
-use super::record::{Assignment, Changes, Enrolment, Holder, Key, KeyDigest, Profile, Revocation, Revoked, Role};
+use super::record::{Assignment, Changes, EVERY_TENANT, Enrolment, Holder, Key, KeyDigest, Profile, Revocation, Revoked, Role};
 use super::roles::Definition;
 use super::shards::{Keyed, Shards};
 
@@ -192,14 +192,14 @@ impl Book {
         !self.revocations.is_empty()
     }
 
-    /// Whether `value` is revoked for `tenant` at `now`. A revocation without a tenant is for all of them.
+    /// Whether `value` is revoked for `tenant` at `now`: for that tenant, or by an operator for all of them.
     pub fn is_revoked(&self, kind: Revoked, tenant: Option<&str>, value: &str, now: i64) -> bool {
         let holds = |tenant: Option<&str>| {
             let same = |known: &Arc<Revocation>| known.kind == kind && known.tenant.as_deref() == tenant && *known.value == *value;
             let found = self.revocations.find(self.revocations.hash_of((kind, tenant, value)), same);
             found.is_some_and(|found| found.until.is_none_or(|until| now < until))
         };
-        self.has_revocations() && (holds(tenant) || (tenant.is_some() && holds(None)))
+        self.has_revocations() && (holds(tenant) || holds(Some(EVERY_TENANT)))
     }
 
     /// Since when a principal has a second factor; `None` where it has none.
@@ -361,15 +361,18 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_holds_until_its_second_and_one_without_a_tenant_for_all() {
+    fn a_revocation_holds_until_its_second_for_its_tenant_or_for_all() {
         let revocation =
             |tenant: Option<&str>, value: &str, until| Revocation { kind: Revoked::Jti, tenant: tenant.map(Arc::from), value: value.into(), until };
-        let book = Book::default()
-            .with(Changes { revocations: vec![revocation(Some("t"), "one", Some(100)), revocation(None, "two", None)], ..Changes::default() });
+        let book = Book::default().with(Changes {
+            revocations: vec![revocation(Some("t"), "one", Some(100)), revocation(None, "two", None), revocation(Some("*"), "three", None)],
+            ..Changes::default()
+        });
         let revoked = |tenant: Option<&str>, value: &str, now| book.is_revoked(Revoked::Jti, tenant, value, now);
         assert!(revoked(Some("t"), "one", 99) && !revoked(Some("t"), "one", 100));
         assert!(!revoked(None, "one", 0) && !revoked(Some("u"), "one", 0));
-        assert!(revoked(None, "two", 0) && revoked(Some("t"), "two", 0));
+        assert!(revoked(None, "two", 0) && !revoked(Some("t"), "two", 0));
+        assert!(revoked(None, "three", 0) && revoked(Some("t"), "three", 0));
         assert!(!book.is_revoked(Revoked::Subject, None, "two", 0));
     }
 

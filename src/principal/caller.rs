@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kept::Kept;
-use super::record::{Key, Profile};
+use super::record::{Key, Profile, Rate};
 use super::roles::RoleSet;
 use crate::credential::{Caching, Place};
 use crate::jose::{Claims, KeySet};
@@ -165,6 +165,12 @@ impl Caller<'_> {
             Who::Proved(proved) => proved.principal.tenant.as_deref(),
             Who::Kept(kept) => kept.principal.tenant.as_deref(),
         }
+    }
+
+    /// A managed key's id, and the rate that it carries.
+    pub fn rate(&self) -> Option<(&str, Rate)> {
+        let key = self.key()?;
+        key.rate.map(|rate| (&*key.id, rate))
     }
 
     /// What a cache has to be told of the answer.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use crate::credential::Place;
-use crate::jose::{Algorithm, Claims, Jwk, Jws, Key, KeySet};
+use crate::jose::{Algorithm, Claims, Jws, KeySet};
 
 /// Where an MFA token comes, beside the credential itself.
 pub const HEADER: &str = "x-mfa-token";
@@ -23,11 +23,6 @@ const CLASSES: [&str; 7] =
 /// The place of [`HEADER`].
 pub fn place() -> Place {
     Place::Header(HEADER.into())
-}
-
-/// The keys that MFA tokens are verified under.
-pub fn keys<'k>(secrets: impl IntoIterator<Item = &'k [u8]>) -> KeySet {
-    KeySet::of(secrets.into_iter().map(|secret| Jwk { kid: None, alg: Some(Algorithm::Hs256), key: Key::hmac(secret) }).collect())
 }
 
 /// When a second factor was last shown, by the MFA token of a caller who has one since `enrolled`.

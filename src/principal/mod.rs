@@ -12,6 +12,7 @@ pub mod jwt;
 pub mod kept;
 pub mod managed;
 pub mod pepper;
+pub mod rate;
 pub mod record;
 pub mod roles;
 pub mod roster;

@@ -76,6 +76,22 @@ pub enum Revoked {
     Credential,
 }
 
+impl Revoked {
+    pub const ALL: [Self; 3] = [Self::Jti, Self::Subject, Self::Credential];
+
+    /// As requests and rows name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jti => "jti",
+            Self::Subject => "subject",
+            Self::Credential => "credential_id",
+        }
+    }
+}
+
+/// In the place of a tenant, all of them and callers without one. No caller of this tenant may write a revocation.
+pub const EVERY_TENANT: &str = "*";
+
 #[derive(Clone, Debug)]
 pub struct Revocation {
     pub kind: Revoked,

@@ -2,6 +2,7 @@
 //! Borrows everything; reads no header that nobody asks for.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::path::{PathFault, split_target};
 use super::{HostName, Method, NormalPath};
@@ -39,6 +40,8 @@ pub struct Link<'a> {
     /// Who the proxy in front says that the client's verified certificate names: a URI, a DNS name or a subject.
     pub principal: Option<&'a str>,
     pub certificate: Option<Shown<'a>>,
+    /// Where the client is, as far as the proxies in front are believed; it decides nothing, and limits are counted by it.
+    pub client: Option<IpAddr>,
 }
 
 /// A client's certificate, as the door has it.

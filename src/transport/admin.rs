@@ -20,7 +20,6 @@ use crate::management::Api;
 use crate::policy::explain::explain;
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Access, Needs, Outcome, Reason, Rule};
-use crate::request::path::Oddities;
 use crate::request::{Body, Headers, Link, RawRequest, Values};
 use crate::scope::Universe;
 
@@ -171,14 +170,7 @@ const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
 fn operator_policy() -> Policy {
-    let default = Rule {
-        name: "operator".into(),
-        access: Access::Needs(Needs::default()),
-        allow_paths: Oddities::default(),
-        query_credentials: false,
-        websocket: true,
-        preflight: Default::default(),
-    };
+    let default = Rule::new("operator", Access::Needs(Needs::default()));
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None }
 }
 

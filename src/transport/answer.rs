@@ -41,8 +41,8 @@ pub fn denied(denial: &Denial, id: DecisionId) -> Response<Full<Bytes>> {
     if let Some(challenge) = answer.challenge.and_then(|challenge| HeaderValue::from_maybe_shared(bytes(challenge)).ok()) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
-    if let Some((name, value)) = answer.extra {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    for (name, value) in answer.extra {
+        headers.extend(HeaderValue::from_maybe_shared(bytes(value)).ok().map(|value| (HeaderName::from_static(name), value)));
     }
     response
 }

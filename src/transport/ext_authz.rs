@@ -2,11 +2,13 @@
 //! A decision is always gRPC OK: any other status is an error to Envoy, which some configurations let through.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::StreamExt;
@@ -19,6 +21,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::address;
 use super::answer::bytes as answer_bytes;
 use super::bounds;
 use super::headers::opens_websocket;
@@ -73,8 +76,8 @@ impl Health {
 }
 
 /// Serves every connection that comes in, until the drain.
-pub async fn serve(gate: Arc<Gate>, health: Health, incoming: UnboundedReceiver<Stream>, drain: CancellationToken) {
-    let check = AuthorizationServer::new(Check { gate }).max_decoding_message_size(bounds::GRPC_MESSAGE);
+pub async fn serve((gate, trusted): (Arc<Gate>, Vec<IpNet>), health: Health, incoming: UnboundedReceiver<Stream>, drain: CancellationToken) {
+    let check = AuthorizationServer::new(Check { gate, trusted }).max_decoding_message_size(bounds::GRPC_MESSAGE);
     let incoming = UnboundedReceiverStream::new(incoming).map(|stream| Ok::<_, io::Error>(Gathered(stream)));
     let served = Server::builder()
         .max_concurrent_streams(Some(bounds::GRPC_STREAMS))
@@ -127,17 +130,19 @@ impl Connected for Gathered {
 #[derive(Debug)]
 struct Check {
     gate: Arc<Gate>,
+    /// Whose account of clients is believed, beside Envoy's own.
+    trusted: Vec<IpNet>,
 }
 
 #[tonic::async_trait]
 impl Authorization for Check {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        Ok(Response::new(check(&self.gate, request.get_ref()).await))
+        Ok(Response::new(check(&self.gate, &self.trusted, request.get_ref()).await))
     }
 }
 
 /// The answer to one check.
-pub async fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
+pub async fn check(gate: &Gate, trusted: &[IpNet], request: &CheckRequest) -> CheckResponse {
     let attributes = request.attributes.as_ref();
     let Some(http) = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref()) else {
         return respond(None, None, &gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes));
@@ -148,7 +153,7 @@ pub async fn check(gate: &Gate, request: &CheckRequest) -> CheckResponse {
     };
     let headers = CheckHeaders(http);
     let link = match link(attributes, http, &headers) {
-        Ok(link) => link,
+        Ok(link) => Link { client: client(attributes, trusted, &headers), ..link },
         Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
     };
     let host = (!http.host.is_empty()).then_some(&*http.host);
@@ -166,7 +171,19 @@ fn link<'a>(attributes: Option<&'a AttributeContext>, http: &HttpRequest, header
     let principal = principal.map(|principal| str::from_utf8(principal)).transpose().map_err(|_| Reason::AmbiguousHeader)?;
     let certificate = source.map(|source| &*source.certificate).filter(|certificate| !certificate.is_empty()).map(Shown::Text);
     let keyless = !http.protocol.is_empty() && !http.protocol.starts_with(b"HTTP/1");
-    Ok(Link { websocket: opens_websocket(&http.method, headers, keyless)?, principal, certificate })
+    Ok(Link { websocket: opens_websocket(&http.method, headers, keyless)?, principal, certificate, client: None })
+}
+
+/// Envoy's own peer, and behind that what a trusted proxy told Envoy. Where Envoy does not say who called it, nobody's account counts.
+fn client(attributes: Option<&AttributeContext>, trusted: &[IpNet], headers: &CheckHeaders<'_>) -> Option<IpAddr> {
+    let address = attributes?.source.as_ref()?.address.as_ref()?;
+    let peer = match (&address.socket_address, &address.pipe) {
+        (Some(socket), None) => Some(str::from_utf8(&socket.address).ok()?.parse().ok()?),
+        (None, Some(_)) => None,
+        (None, None) | (Some(_), Some(_)) => return None,
+    };
+    let lines: Vec<&[u8]> = headers.each().filter(|(name, _)| name.eq_ignore_ascii_case(b"x-forwarded-for")).map(|(_, value)| value).collect();
+    address::client(peer, trusted, lines.into_iter())
 }
 
 /// `scopegate.scopes` of the route's `context_extensions`.
@@ -231,6 +248,7 @@ fn denied(denial: &Denial, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
     // google.rpc.Code; any but OK denies, and the HTTP status is the one inside.
     let code = match answer.status {
         401 => 16,
+        429 => 8,
         503 => 14,
         _ => 7,
     };
@@ -241,7 +259,7 @@ fn denied(denial: &Denial, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
         set("x-scopegate-decision", Bytes::copy_from_slice(&verdict.id.hex())),
     ];
     headers.extend(answer.challenge.map(|challenge| set("www-authenticate", answer_bytes(challenge))));
-    headers.extend(answer.extra.map(|(name, value)| set(name, Bytes::from_static(value.as_bytes()))));
+    headers.extend(answer.extra.into_iter().map(|(name, value)| set(name, answer_bytes(value))));
     headers.extend(shared(verdict));
     let status = Some(HttpStatus { code: i32::from(answer.status) });
     (code, HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body: answer_bytes(answer.body) }))

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 
+use super::address;
 use super::answer::{self, DECISION};
 use super::framing::{REFUSED, Refusal};
 use crate::credential::hide::Hidden;
@@ -66,7 +67,9 @@ impl ForwardAuth {
             Ok(described) => described,
             Err(reason) => return refused(&self.gate, reason, dialect),
         };
-        let link = Link { websocket: described.websocket, ..Link::default() };
+        let accounts = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+        let client = address::client(peer, &self.trusted, accounts);
+        let link = Link { websocket: described.websocket, client, ..Link::default() };
         let raw = RawRequest { method: described.method, target: described.target, host: described.host, headers: &parts.headers, link };
         let snapshot = arc_swap::Guard::into_inner(self.gate.live.current());
         let snapshot = snapshot.as_deref();

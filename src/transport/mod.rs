@@ -1,6 +1,7 @@
 //! Doors: bytes into a question for the gate, and its verdict into bytes.
 //! No door knows a scope, a token or a rule.
 
+pub mod address;
 pub mod admin;
 pub mod answer;
 pub mod arrival;

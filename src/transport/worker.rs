@@ -27,6 +27,7 @@ use super::seats::Seats;
 use super::{bounds, egress, ext_authz, forward_auth, proxy};
 use crate::config::settings::{Settings, Upstream};
 use crate::gate::{Door, Gate};
+use crate::management::Api;
 
 /// What every worker serves with.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Shared {
     pub egress: Arc<[Arc<egress::Target>]>,
     /// Connections of the proxy door.
     pub seats: Seats,
+    /// Where it is served at the proxy door too.
+    pub management: Option<Arc<Api>>,
     /// Cancelled when clients shall move on.
     pub leaving: CancellationToken,
     /// Cancelled when no more is accepted and what is in flight shall end.
@@ -156,7 +159,12 @@ impl Workers {
 
 async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tasks: TaskTracker) {
     let (checks, incoming) = unbounded_channel();
-    tasks.spawn(ext_authz::serve(Arc::clone(&shared.gate), shared.health.clone(), incoming, shared.drain.clone()));
+    tasks.spawn(ext_authz::serve(
+        (Arc::clone(&shared.gate), shared.settings.trusted_proxies.clone()),
+        shared.health.clone(),
+        incoming,
+        shared.drain.clone(),
+    ));
     let upstream = shared.settings.upstream.clone().map(|upstream: Upstream| Rc::new(proxy::Proxy::new(&shared, upstream)));
     let forward_auth = Rc::new(forward_auth::ForwardAuth { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone() });
     let targets = shared.egress.iter().map(|target| Rc::new(egress::Egress::new(Arc::clone(target), Arc::clone(&shared.gate))));

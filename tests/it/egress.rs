@@ -62,8 +62,10 @@ impl Egress {
             drain_timeout: Duration::from_secs(1),
             egress: Vec::new(),
             key_cache: None,
+            expose: false,
+            limits: Default::default(),
         };
-        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default() };
+        let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
         let drain = CancellationToken::new();
         let shared = Shared {
             gate: Arc::new(gate),
@@ -71,6 +73,7 @@ impl Egress {
             health: Health::default(),
             egress: [Arc::new(target)].into(),
             seats: scopegate::transport::seats::Seats::new(16),
+            management: None,
             leaving: CancellationToken::new(),
             drain: drain.clone(),
         };

@@ -61,7 +61,7 @@ async fn what_no_rule_allows_is_denied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_loaded_set_every_decision_is_503() {
-    let gate = Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()) };
+    let gate = Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()), limiter: Arc::default() };
     let headers: &[(&str, &[u8])] = &[("authorization", b"Bearer token-of-the-app-1")];
     for target in [&b"/app"[..], b"/open", b"//", b""] {
         let raw = RawRequest { method: b"GET", target, host: Some(b"a"), headers: &headers, link: Default::default() };
@@ -72,7 +72,7 @@ async fn without_a_loaded_set_every_decision_is_503() {
             assert_eq!((denial.reason.as_str(), denial.reason.status(), verdict.generation), ("not_ready", 503, 0));
         }
     }
-    let response = check(&gate, &Asked::get("/open", None).check()).await;
+    let response = check(&gate, &[], &Asked::get("/open", None).check()).await;
     assert_eq!((status(&response), reason(&response).as_deref()), (503, Some("not_ready")));
     assert_eq!(grpc::denied_header(&response, "retry-after").as_deref(), Some("1"));
     assert_eq!(response.status.unwrap().code, 14, "UNAVAILABLE");
@@ -87,10 +87,10 @@ async fn a_door_without_a_loaded_set_does_not_serve() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (connections, incoming) = tokio::sync::mpsc::unbounded_channel();
-    let gate = Arc::new(Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()) });
+    let gate = Arc::new(Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()), limiter: Arc::default() });
     let (health, drain) = (Health::default(), tokio_util::sync::CancellationToken::new());
     health.set(false).await;
-    tokio::spawn(ext_authz::serve(gate, health.clone(), incoming, drain.clone()));
+    tokio::spawn(ext_authz::serve((gate, Vec::new()), health.clone(), incoming, drain.clone()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = connections.send(scopegate::transport::listener::Stream::Tcp(stream));

@@ -8,7 +8,6 @@ use scopegate::policy::table::Table;
 use scopegate::policy::{Access, Needs, Outcome, Policy, Reason, Rule, Tools};
 use scopegate::principal::roles::{Definition, Roles};
 use scopegate::principal::{Caller, Cause, Listed, Named, Proof, SourceId, Who};
-use scopegate::request::path::Oddities;
 use scopegate::request::{Body, RawRequest, RequestView};
 use scopegate::scope::{Scope, ScopeSet, Universe};
 
@@ -69,7 +68,7 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
             }),
         }),
     };
-    Rule { name: name.into(), access, allow_paths: Oddities::default(), query_credentials: false, websocket: true, preflight: Default::default() }
+    Rule::new(name, access)
 }
 
 struct Asked {

@@ -8,6 +8,7 @@ mod framing;
 mod host;
 mod json_rpc;
 mod judge;
+mod limits;
 mod path;
 mod purity;
 mod random;

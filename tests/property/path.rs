@@ -165,24 +165,10 @@ fn policy(random: &mut Random) -> Policy {
     let mut rules = Vec::new();
     for text in random.some_of(&ROUTES) {
         if table.insert(Pattern::parse(text).unwrap()).is_ok() {
-            rules.push(Rule {
-                name: text.into(),
-                access: Access::Public,
-                allow_paths: oddities(random),
-                query_credentials: false,
-                websocket: true,
-                preflight: Default::default(),
-            });
+            rules.push(Rule { allow_paths: oddities(random), ..Rule::new(text, Access::Public) });
         }
     }
-    let default = Rule {
-        name: "default".into(),
-        access: Access::Deny,
-        allow_paths: oddities(random),
-        query_credentials: false,
-        websocket: true,
-        preflight: Default::default(),
-    };
+    let default = Rule { allow_paths: oddities(random), ..Rule::new("default", Access::Deny) };
     Policy { table, rules, default, universe: Universe::default(), cors: None }
 }
 

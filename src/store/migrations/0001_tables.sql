@@ -114,6 +114,8 @@ CREATE TABLE mfa (
     -- RFC 6238 §5.2: nothing at or below is accepted again
     last_step BIGINT NOT NULL,
     enabled_at BIGINT,
+    -- a later enrolment counts from after it
+    ended_at BIGINT,
     codes_at BIGINT,
     window_start BIGINT NOT NULL,
     window_failures BIGINT NOT NULL,

@@ -1,6 +1,8 @@
 //! The head of an allowed request into the head that the upstream gets, and the upstream's into the client's.
 //! Client-set identity headers go first, the gate's own come last, so that nothing the client says can take them away.
 
+use std::net::IpAddr;
+
 use http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, Version};
@@ -14,7 +16,7 @@ use crate::request::path::{NormalPath, split_target};
 use crate::transport::arrival::About;
 use crate::transport::headers;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// [`FIXED`], ready made.
@@ -37,12 +39,15 @@ pub struct Peer {
     /// Whether its own `X-Forwarded-*` are believed.
     pub trusted: bool,
     pub scheme: &'static str,
+    /// `None` on a Unix socket, and where a proxy in front cannot say.
+    pub ip: Option<IpAddr>,
 }
 
 impl Peer {
     pub fn new(about: &About, trusted: bool) -> Self {
         let address = about.peer.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
-        Self { address, trusted, scheme: if about.secure { "https" } else { "http" } }
+        let ip = about.peer.filter(|_| !about.unknown);
+        Self { address, trusted, scheme: if about.secure { "https" } else { "http" }, ip }
     }
 
     /// Whether a header of this peer's is about its client and counts for nothing.

@@ -7,6 +7,7 @@ pub(super) mod flow;
 mod forward;
 mod frames;
 mod given;
+mod managed;
 mod outgoing;
 mod pace;
 mod serve;
@@ -37,17 +38,18 @@ use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
 use super::worker::Shared;
-use super::{bounds, headers};
+use super::{address, bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
 use crate::credential::{Caching, Place};
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
+use crate::management::Api;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
-use forward::Peer;
+use forward::{FORWARDED_FOR, Peer};
 use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
@@ -61,6 +63,8 @@ pub struct Proxy {
     trusted: Vec<IpNet>,
     bounds: Bounds,
     pool: Pool,
+    /// Served here too, in front of the upstream.
+    management: Option<Arc<Api>>,
     /// Upstream connections of the short way that nobody holds.
     idle: short::Idle,
     /// Cancelled when connections shall not be used for much longer.
@@ -114,10 +118,16 @@ impl Proxy {
             trusted: shared.settings.trusted_proxies.clone(),
             bounds: shared.settings.bounds.clone(),
             pool: Pool::new(upstream, tls),
+            management: shared.management.clone(),
             idle: short::Idle::default(),
             leaving: shared.leaving.clone(),
             drain: shared.drain.clone(),
         }
+    }
+
+    /// The management API, where a request is for it.
+    fn management(&self, target: &str) -> Option<&Api> {
+        self.management.as_deref().filter(|api| api.owns(target.as_bytes()))
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -224,7 +234,10 @@ impl Connection {
             }
         };
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone() };
+        let head = Head { method: parts.method.clone(), target, host, websocket, client: self.client.clone(), address: self.address(&parts.headers) };
+        if let Some(api) = self.proxy.management(&head.target) {
+            return Err(Box::new(managed::answer(api, (&head, parts), (body, &keeping), gate).await));
+        }
         let guard = gate.live.current();
         let limit = {
             let verdict = self.ask(guard.as_deref(), (&head, &parts.headers), Body::Unread).await;
@@ -250,6 +263,15 @@ impl Connection {
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
         let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
         Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
+    }
+
+    /// Where the client is, behind the proxies that are trusted.
+    fn address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.peer.trusted {
+            return self.peer.ip;
+        }
+        let lines = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        address::client(self.peer.ip, &self.proxy.trusted, lines)
     }
 
     async fn ask<'s>(&self, snapshot: Option<&'s Snapshot>, (head, headers): (&Head, &HeaderMap), body: Body<'_>) -> Verdict<'s> {

@@ -2,6 +2,7 @@
 //! Holds credentials, and so has no printable form; counts and writes down no decision.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct Head {
     pub host: Option<Vec<u8>>,
     pub websocket: bool,
     pub client: Option<Rc<Client>>,
+    pub address: Option<IpAddr>,
 }
 
 /// A future that is ready once an answer may not go on.
@@ -59,7 +61,7 @@ pub struct Few(Vec<(HeaderName, HeaderValue)>);
 
 impl Head {
     pub fn raw<'a, H>(&'a self, headers: &'a H, snapshot: Option<&Snapshot>) -> RawRequest<'a, H> {
-        let link = link(self.client.as_deref(), snapshot, self.websocket);
+        let link = Link { client: self.address, ..link(self.client.as_deref(), snapshot, self.websocket) };
         RawRequest { method: self.method.as_str().as_bytes(), target: self.target.as_bytes(), host: self.host.as_deref(), headers, link }
     }
 }

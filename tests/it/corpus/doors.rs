@@ -207,7 +207,7 @@ impl<'a> Doors<'a> {
             .into_iter()
             .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") });
         let certificate = escaped.collect::<String>().into();
-        proto::attribute_context::Peer { principal: peer.principal.clone().into(), certificate }
+        proto::attribute_context::Peer { principal: peer.principal.clone().into(), certificate, address: None }
     }
 
     /// Whether the file's `forward.headers` has the name.

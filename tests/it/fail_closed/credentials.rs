@@ -173,7 +173,7 @@ async fn a_bound_token_without_its_certificate_is_401() {
     }
     let mut client = grpc::connect(gate.ext_authz()).await;
     for (certificate, expected) in [(pem("rsa"), 200), (pem("p256"), 401), ("x".into(), 401), (String::new(), 401)] {
-        let source = Some(Peer { principal: "spiffe://a/b".into(), certificate: certificate.into() });
+        let source = Some(Peer { principal: "spiffe://a/b".into(), certificate: certificate.into(), address: None });
         // Once remembered, still only with the certificate.
         for _ in 0..2 {
             let response = Asked { source: source.clone(), ..Asked::get("/app", Some(&good)) }.ask(&mut client).await;
@@ -189,7 +189,7 @@ async fn offline() -> (Desk, Decider) {
     let loaded = load(&Input::File(desk.config()), &Desk::variable, &TagKey::new([7; 32]), &Registry::offline());
     let live = Arc::new(Live::default());
     live.swap(loaded.unwrap_or_else(|faults| panic!("{faults}")));
-    (desk, Decider { live, telemetry: Arc::new(Telemetry::default()) })
+    (desk, Decider { live, telemetry: Arc::new(Telemetry::default()), limiter: Arc::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +353,7 @@ async fn two_thousand_pieces_of_junk_open_nothing_and_break_nothing() {
         assert!(matches!(denial.reason.status(), 400 | 401 | 503), "{round}: {denial:?}");
         *reasons.entry(denial.reason.as_str()).or_default() += 1;
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let response = check(&gate, &Asked { headers, raw: round % 2 == 0, ..Asked::get(&target, None) }.check()).await;
+        let response = check(&gate, &[], &Asked { headers, raw: round % 2 == 0, ..Asked::get(&target, None) }.check()).await;
         assert_eq!(reason(&response).as_deref(), Some(denial.reason.as_str()), "{round}");
     }
     for reason in ["invalid_credential", "ambiguous_credential", "credential_unavailable", "invalid_query"] {

@@ -110,7 +110,7 @@ pub fn metadata(response: &CheckResponse, key: &str) -> Option<String> {
     fields.iter().find(|field| field.key == key.as_bytes()).map(|field| match field.value.as_ref().and_then(|value| value.kind.as_ref()) {
         Some(Kind::StringValue(text)) => String::from_utf8(text.to_vec()).unwrap(),
         Some(Kind::NumberValue(number)) => number.to_string(),
-        None => String::new(),
+        Some(Kind::StructValue(_)) | None => String::new(),
     })
 }
 

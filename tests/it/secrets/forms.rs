@@ -69,7 +69,7 @@ async fn nothing_that_was_loaded_or_shown_has_a_printable_form() {
         outputs.form("Status", &remote.status());
         outputs.form("Where", remote.place());
     }
-    let gate = Gate { live: Arc::clone(&live), telemetry: Arc::new(Telemetry::default()) };
+    let gate = Gate { live: Arc::clone(&live), telemetry: Arc::new(Telemetry::default()), limiter: Arc::default() };
     let (mut callers, mut waits) = (0, 0);
     for shown in &desk.shown {
         let token = shown.text.as_str();

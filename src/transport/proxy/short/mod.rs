@@ -22,7 +22,7 @@ use super::{Connection, Onward};
 use crate::config::settings::Target;
 use crate::gate::Door;
 use crate::policy::{Outcome, Reason};
-use crate::request::{Body, RawRequest};
+use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
 use crate::transport::answer as own;
 use crate::transport::arrival::Arrival;
@@ -117,6 +117,10 @@ impl Way<'_> {
             self.client.inbox = inbox;
             return Ok(Next::Long);
         };
+        if self.connection.proxy.management(head.target).is_some() {
+            self.client.inbox = inbox;
+            return Ok(Next::Long);
+        }
         let close = head.close || self.connection.proxy.leaving.is_cancelled();
         let served = match self.decide(&head, close).await {
             Decided::Answered => self.client.write(&self.out).await.map(|()| true),
@@ -137,7 +141,9 @@ impl Way<'_> {
         let (method, target, host) = (head.method.as_bytes(), head.target.as_bytes(), Some(head.host));
         let guard = gate.live.current();
         let snapshot = guard.as_deref();
-        let raw = RawRequest { method, target, host, headers: &head.lines, link: link(self.connection.client.as_deref(), snapshot, false) };
+        // A trusted peer's account of its client would have taken the long way.
+        let link = Link { client: self.connection.peer.ip, ..link(self.connection.client.as_deref(), snapshot, false) };
+        let raw = RawRequest { method, target, host, headers: &head.lines, link };
         // There is no body: where it would have to be inspected, there is nothing to see.
         let verdict = gate.decide(Door::Proxy, snapshot, &raw, (Body::Partial, "")).await;
         let decision = &verdict.decision;
@@ -213,7 +219,7 @@ impl Way<'_> {
         let method = http::Method::from_bytes(request.method.as_bytes()).unwrap_or_default();
         let gate = Arc::clone(&self.connection.proxy.gate);
         let headers = gate.live.current().as_deref().map(|snapshot| Few::of_lines(snapshot, request.lines.iter())).unwrap_or_default();
-        Box::pin(Standing { id, head: Asked { method, target, host, websocket: false, client }, headers, body: None }.lost(gate))
+        Box::pin(Standing { id, head: Asked { method, target, host, websocket: false, client, address: None }, headers, body: None }.lost(gate))
     }
 
     /// The length of the head of the upstream's answer. A kept connection that had gone stale is replaced once, where that can do no harm

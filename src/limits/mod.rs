@@ -1,0 +1,164 @@
+//! What a request takes of the limits that it falls under, and whether there is any left: `rate_limit` of routes and of managed keys.
+//! Takes once a request, and where one limit refuses, of none. Says nothing of whether a request is allowed otherwise.
+
+pub mod bucket;
+pub mod gcra;
+pub mod memory;
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::policy::rule::{Per, RateLimit};
+use crate::policy::{Decision, Limited, Outcome};
+use crate::principal::record::Rate;
+use bucket::{Bucket, Who};
+use gcra::{Limit, Refused, seconds};
+use memory::Memory;
+
+/// One bucket to take from.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    pub bucket: Bucket<'a>,
+    pub rate: Rate,
+}
+
+/// That of a managed key and that of the route.
+pub type Wants<'a> = [Option<Want<'a>>; 2];
+
+/// A limit that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    pub policy: &'static str,
+    pub rate: Rate,
+    /// Nanoseconds until there is one again.
+    pub wait: u64,
+}
+
+#[derive(Debug)]
+pub struct Limiter {
+    key: [u8; 16],
+    origin: Instant,
+    memory: Memory,
+}
+
+impl Default for Limiter {
+    /// In memory. The key names buckets and protects no secret: without randomness they could be aimed at, and nothing more.
+    fn default() -> Self {
+        let mut key = [0; 16];
+        let _ = getrandom::fill(&mut key);
+        Self { key, origin: Instant::now(), memory: Memory::default() }
+    }
+}
+
+impl Limiter {
+    /// Takes one of each, or tells of the first that refuses.
+    pub async fn take(&self, wants: &Wants<'_>) -> Result<(), Exceeded> {
+        self.take_here(wants, self.now())
+    }
+
+    /// In this process, at `now` in nanoseconds since its start.
+    fn take_here(&self, wants: &Wants<'_>, now: u64) -> Result<(), Exceeded> {
+        for (index, want) in wants.iter().enumerate() {
+            let Some(want) = want else { continue };
+            if let Err(Refused { wait }) = self.take_one(want, now) {
+                for taken in wants.iter().take(index).flatten() {
+                    self.memory.give_back(taken.bucket.tag(&self.key), Limit::of(taken.rate));
+                }
+                return Err(Exceeded { policy: want.bucket.who.kind(), rate: want.rate, wait });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&self, want: &Want<'_>, now: u64) -> Result<(), Refused> {
+        let crowd = || {
+            let Rate { count, seconds, burst } = want.rate;
+            let rate = [count, seconds, burst].map(|number| number.to_string());
+            let who = Who::Other("crowd", [&rate[0], &rate[1], &rate[2]]);
+            Bucket { route: want.bucket.route, who }.tag(&self.key)
+        };
+        self.memory.take(want.bucket.tag(&self.key), Limit::of(want.rate), now, crowd).outcome
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a request takes that was decided on, from a client at this address. A refused one takes nothing of what its principal, its tenant or
+/// everybody shares, so that a stranger uses up nobody's; of its own address it does, so that nobody guesses faster than that.
+pub fn wants<'a>(decision: &'a Decision<'_>, client: Option<IpAddr>) -> Wants<'a> {
+    let none = [None, None];
+    let Some(rule) = decision.rule else { return none };
+    let is_allowed = match &decision.outcome {
+        Outcome::Allow(_) => true,
+        Outcome::Deny(denial) if (400..=403).contains(&denial.reason.status()) => false,
+        Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_) => return none,
+    };
+    let caller = decision.caller.as_ref().filter(|_| is_allowed);
+    let own = caller.and_then(|caller| caller.rate());
+    let own_want = own.map(|(key, rate)| Want { bucket: Bucket { route: "", who: Who::Key(key) }, rate });
+    let Some(RateLimit { rate, per }) = rule.rate_limit else { return [own_want, None] };
+    let who = match (per, caller) {
+        // A key's own rate takes the place of the one that callers have by default.
+        (Per::Principal, Some(caller)) if own.is_none() => Some(Who::Principal([caller.credential, caller.tenant().unwrap_or(""), caller.id()])),
+        // A preflight that is passed on has no caller, and is not the request.
+        (Per::Principal, _) => None,
+        (Per::Tenant, caller) => caller.map(|caller| Who::Tenant(caller.tenant().unwrap_or(""))),
+        (Per::Ip, _) => Some(Who::Ip(client)).filter(|_| is_allowed || client.is_some()),
+        (Per::Route, _) => is_allowed.then_some(Who::Route),
+    };
+    [own_want, who.map(|who| Want { bucket: Bucket { route: &rule.name, who }, rate })]
+}
+
+impl Exceeded {
+    /// For the caller, at the second `now` since 1970.
+    pub fn told(&self, now: i64) -> Limited {
+        let Rate { count, seconds: window, burst } = self.rate;
+        let (count, window, burst) = (u64::from(count), u64::from(window), u64::from(burst));
+        // So many at once, and the time in which they come back; of a burst under a second that would be no whole number.
+        let (quota, window) = if burst >= count { (burst, (burst * window).div_ceil(count.max(1))) } else { (count, window) };
+        let wait = seconds(self.wait).max(1);
+        Limited { policy: self.policy, quota, window, wait, at: now.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rate(count: u32, seconds: u32, burst: u32) -> Rate {
+        Rate { count, seconds, burst }
+    }
+
+    #[test]
+    fn where_one_limit_refuses_nothing_is_taken_of_the_other() {
+        let limiter = Limiter::default();
+        let key = Want { bucket: Bucket { route: "", who: Who::Key("a") }, rate: rate(1, 60, 3) };
+        let route = Want { bucket: Bucket { route: "GET /", who: Who::Route }, rate: rate(1, 60, 1) };
+        assert_eq!(limiter.take_here(&[Some(key), Some(route)], SECOND), Ok(()));
+        for _ in 0..5 {
+            let refused = limiter.take_here(&[Some(key), Some(route)], SECOND);
+            assert_eq!(refused, Err(Exceeded { policy: "route", rate: route.rate, wait: 60 * SECOND }));
+        }
+        let left = (0..5).filter(|_| limiter.take_here(&[Some(key), None], SECOND).is_ok()).count();
+        assert_eq!(left, 2);
+        assert_eq!(limiter.take_here(&[None, None], SECOND), Ok(()));
+    }
+
+    #[test]
+    fn the_numbers_that_are_told_describe_the_rate() {
+        let told = |rate, wait| {
+            let Limited { quota, window, wait, at, .. } = Exceeded { policy: "ip", rate, wait }.told(1000);
+            (quota, window, wait, at)
+        };
+        assert_eq!(told(rate(100, 60, 100), 45 * SECOND), (100, 60, 45, 1045));
+        assert_eq!(told(rate(10, 1, 50), SECOND / 10), (50, 5, 1, 1001));
+        assert_eq!(told(rate(1, 86_400, 2), 1), (2, 172_800, 1, 1001));
+        assert_eq!(told(rate(100, 1, 10), 0), (100, 1, 1, 1001));
+        assert_eq!(told(rate(3, 1, 4), SECOND + 1), (4, 2, 2, 1002));
+        assert_eq!(told(rate(0, 0, 0), u64::MAX).0, 0, "whatever the numbers are");
+    }
+}
