@@ -50,13 +50,12 @@ use problem::Problem;
 #[derive(Clone, Debug)]
 pub struct Context {
     pub gate: Arc<Gate>,
-    /// Without it, no operation can be done.
-    pub store: Option<Store>,
 }
 
 impl Context {
     pub fn store(&self) -> Result<&Store, Problem> {
-        self.store.as_ref().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))
+        let keeper = self.gate.live.keeper().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))?;
+        Ok(keeper.store())
     }
 
     /// What decisions are made on now.
@@ -64,8 +63,12 @@ impl Context {
         Guard::into_inner(self.gate.live.current()).ok_or(Problem::unavailable(Reason::NotReady.message()))
     }
 
-    /// Makes what was written hold on this node.
-    pub async fn refresh(&self) {}
+    /// Makes what was written hold on this node. A failure is the bookkeeper's to tell; what was written is written.
+    pub async fn refresh(&self) {
+        if let Some(keeper) = self.gate.live.keeper() {
+            let _ = keeper.refresh().await;
+        }
+    }
 
     /// What routes and operations ask for.
     pub fn asked(&self, snapshot: &Snapshot) -> Asked {
