@@ -27,6 +27,7 @@ mod places;
 mod process;
 mod promises;
 mod provider;
+mod rate_limit_service;
 mod redis;
 #[path = "../it/harness/sign.rs"]
 mod sign;
