@@ -78,7 +78,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = bind(&settings)?;
     let health = Health::default();
     let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate), store: None }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),

@@ -1,6 +1,9 @@
 //! What a store promises, whichever database it is in.
 //! Each promise gets what opens one and the same, at first empty, store: every call is another replica's.
 
+mod rbac;
+
+pub use rbac::*;
 use scopegate::store::{Store, StoreError, Value};
 
 pub const KEYS: &str = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
