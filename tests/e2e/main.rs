@@ -96,6 +96,11 @@ macro_rules! fronts {
             }
 
             #[test]
+            fn a_limit_that_is_used_up_says_when_to_come_again() {
+                promises::used_up(&Stage::start_with(Front::$front, promises::LIMIT));
+            }
+
+            #[test]
             fn bodies_arrive_whole_and_tool_calls_are_seen_whole_or_denied() {
                 promises::bodies(&stage());
             }
