@@ -21,6 +21,7 @@ mod fail_closed;
 mod framing;
 mod http2;
 mod import;
+mod key_commands;
 mod limits;
 mod malformed;
 mod management;

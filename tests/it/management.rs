@@ -5,6 +5,7 @@ mod frame;
 mod grants;
 mod import;
 mod keys;
+mod outage;
 mod repeats;
 mod rotation;
 mod shown_once;
