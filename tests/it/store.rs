@@ -33,6 +33,8 @@ promises! {
     tables_are_made_once_by_whoever_comes_first,
     a_store_knows_its_keys_again,
     what_exists_is_a_conflict,
+    every_kind_of_record_comes_with_the_changes,
+    a_record_that_nobody_understands_is_a_fault,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
