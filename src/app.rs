@@ -81,7 +81,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let settings = loaded.settings.clone();
     let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
     let live = Arc::new(Live::default());
-    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(Limiter::default()) });
+    let limiter = Limiter::start(&settings.limits, telemetry.metrics.limits_fallback.clone()).await.map_err(|message| vec![message])?;
+    let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(limiter) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
     let [leaving, closing, drain, ended] = std::array::from_fn(|_| CancellationToken::new());
     if let Some(said) = &settings.store {
@@ -89,7 +90,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     }
     let doors = bind(&settings)?;
     let health = Health::default();
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
+    let stored = live.keeper().map(|keeper| keeper.store().clone());
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate), store: stored }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),

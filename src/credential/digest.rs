@@ -40,10 +40,10 @@ impl TagKey {
     }
 }
 
-/// SHA-256 of a token, the form of `token_sha256`.
-pub fn sha256(token: &str) -> [u8; 32] {
+/// SHA-256, of a token the form of `token_sha256`.
+pub fn sha256(text: impl AsRef<[u8]>) -> [u8; 32] {
     let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    bytes.copy_from_slice(digest(&SHA256, text.as_ref()).as_ref());
     bytes
 }
 

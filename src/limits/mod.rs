@@ -4,10 +4,15 @@
 pub mod bucket;
 pub mod gcra;
 pub mod memory;
+pub mod redis;
 
 use std::net::IpAddr;
 use std::time::Instant;
 
+use prometheus_client::metrics::counter::Counter;
+
+use self::redis::{Shared, Unreachable};
+use crate::config::limits::{Backend, Limits};
 use crate::policy::rule::{Per, RateLimit};
 use crate::policy::{Decision, Limited, Outcome};
 use crate::principal::record::Rate;
@@ -39,6 +44,9 @@ pub struct Limiter {
     key: [u8; 16],
     origin: Instant,
     memory: Memory,
+    shared: Option<Shared>,
+    /// Counts what was decided here because Redis was out of reach.
+    fallbacks: Counter,
 }
 
 impl Default for Limiter {
@@ -46,14 +54,45 @@ impl Default for Limiter {
     fn default() -> Self {
         let mut key = [0; 16];
         let _ = getrandom::fill(&mut key);
-        Self { key, origin: Instant::now(), memory: Memory::default() }
+        Self { key, origin: Instant::now(), memory: Memory::default(), shared: None, fallbacks: Counter::default() }
     }
 }
 
 impl Limiter {
-    /// Takes one of each, or tells of the first that refuses.
+    /// As configured. Call inside the runtime that a connection shall live in.
+    pub async fn start(limits: &Limits, fallbacks: Counter) -> Result<Self, String> {
+        let shared = match &limits.backend {
+            Backend::Memory => None,
+            Backend::Redis(redis) => Some(Shared::start(redis, limits.timeout).await?),
+        };
+        Ok(Self { shared, fallbacks, ..Self::default() })
+    }
+
+    /// Takes one of each, or tells of the first that refuses. Where Redis is out of reach, this process decides by what it let through itself.
     pub async fn take(&self, wants: &Wants<'_>) -> Result<(), Exceeded> {
-        self.take_here(wants, self.now())
+        match self.take_strict(wants).await {
+            Ok(taken) => {
+                if taken.is_ok() && self.shared.is_some() {
+                    // Remembered here too, so that nobody has all of it anew once Redis is gone.
+                    let _ = self.take_here(wants, self.now());
+                }
+                taken
+            }
+            Err(Unreachable) => {
+                self.fallbacks.inc();
+                self.take_here(wants, self.now())
+            }
+        }
+    }
+
+    /// The same, for what must not be let through on one process' word where others count too.
+    pub async fn take_strict(&self, wants: &Wants<'_>) -> Result<Result<(), Exceeded>, Unreachable> {
+        let Some(shared) = &self.shared else { return Ok(self.take_here(wants, self.now())) };
+        let taken = shared.take(wants).await?;
+        Ok(taken.map_err(|(which, wait)| match wants.iter().flatten().nth(which) {
+            Some(want) => Exceeded { policy: want.bucket.who.kind(), rate: want.rate, wait },
+            None => Exceeded { policy: "", rate: Rate { count: 0, seconds: 0, burst: 0 }, wait },
+        }))
     }
 
     /// In this process, at `now` in nanoseconds since its start.

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use super::problem::Problem;
 use crate::principal::Caller;
 use crate::scope::Scope;
+use crate::store::Reach;
 
 /// Reaches every tenant's rows.
 pub const OPERATOR: &str = "scopegate:admin";
@@ -46,6 +47,15 @@ impl Actor {
     /// Whether every tenant's rows are within its reach.
     pub fn is_operator(&self) -> bool {
         self.tenant.is_none() && self.holds(OPERATOR)
+    }
+
+    /// Whose rows it reaches.
+    pub fn reach(&self) -> Reach<'_> {
+        match &self.tenant {
+            Some(tenant) => Reach::Tenant(tenant),
+            None if self.is_operator() => Reach::All,
+            None => Reach::Bare,
+        }
     }
 
     /// 403 where one of these scopes is not held.

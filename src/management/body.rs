@@ -232,24 +232,29 @@ impl<S: Sync, T: Members> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = bytes(body).await?;
-        if bytes.is_empty() {
-            return whole(Map::new()).map(Self);
-        }
-        if !is_json(&parts.headers) {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is `application/json`, not encoded"));
-        }
-        match jose::strict_object(&bytes) {
-            Some(members) => whole(members).map(Self),
-            None if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => {
-                Err(Problem::fault("", "is not one object, or has a member twice, or is nested too deeply"))
-            }
-            None => Err(Problem::malformed("The body is not JSON")),
-        }
+        parse(&parts.headers, &bytes(body).await?).map(Self)
     }
 }
 
-async fn bytes(body: Body) -> Result<bytes::Bytes, Problem> {
+/// What a body says. No body is an empty object.
+pub fn parse<T: Members>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return whole(Map::new());
+    }
+    if !is_json(headers) {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is `application/json`, not encoded"));
+    }
+    match jose::strict_object(bytes) {
+        Some(members) => whole(members),
+        None if serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
+            Err(Problem::fault("", "is not one object, or has a member twice, or is nested too deeply"))
+        }
+        None => Err(Problem::malformed("The body is not JSON")),
+    }
+}
+
+/// The whole body, if it is not too large.
+pub async fn bytes(body: Body) -> Result<bytes::Bytes, Problem> {
     match Limited::new(body, bounds::MANAGEMENT_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {

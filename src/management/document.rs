@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
 
 use super::actor::OPERATOR;
+use super::problem::{Fault, Problem};
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
 use crate::policy::{Access, Needs, Policy, Rule, RuleId};
@@ -28,6 +30,9 @@ pub fn complete(mut document: Value) -> Value {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of any source that reads `Authorization`"},
         "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A managed key"},
     });
+    for (name, schema) in [("Problem", json!(Problem::schema())), ("Fault", json!(Fault::schema()))] {
+        document["components"]["schemas"][name] = schema;
+    }
     for operation in operations(&mut document) {
         let mut statuses = vec![];
         if let Some(security) = operation.get_mut("security").and_then(Value::as_array_mut) {
@@ -51,8 +56,12 @@ pub fn complete(mut document: Value) -> Value {
         }
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
             for status in statuses {
-                let said = responses.entry(status).or_insert_with(|| json!({"description": meaning(status)}));
-                said["content"] = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+                responses.entry(status).or_insert_with(|| json!({"description": meaning(status)}));
+            }
+            for (status, said) in responses.iter_mut() {
+                if status.starts_with(['4', '5']) {
+                    said["content"] = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+                }
             }
             responses.sort_keys();
         }

@@ -5,13 +5,16 @@ pub mod actor;
 pub mod body;
 mod document;
 pub mod grants;
+mod keys;
 pub mod names;
+mod once;
 pub mod problem;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use arc_swap::Guard;
 use axum::Router;
 use axum::body::Body as Stream;
 use axum::extract::{Request, State};
@@ -19,6 +22,7 @@ use axum::http::header::{CACHE_CONTROL, HOST};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tower_service::Service;
@@ -26,9 +30,11 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::gate::{Door, Gate, Verdict};
+use crate::live::Snapshot;
 use crate::policy::pattern::Pattern;
 use crate::policy::{Outcome, Reason};
 use crate::request::{Body, Headers, Link, RawRequest, RequestView, Values};
+use crate::store::{Change, Store};
 use crate::transport::answer;
 use actor::Actor;
 use document::Rules;
@@ -38,6 +44,49 @@ use problem::Problem;
 #[derive(Clone, Debug)]
 pub struct Context {
     pub gate: Arc<Gate>,
+    /// Without it, no operation can be done.
+    pub store: Option<Store>,
+}
+
+impl Context {
+    pub fn store(&self) -> Result<&Store, Problem> {
+        self.store.as_ref().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))
+    }
+
+    /// What decisions are made on now.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
+        Guard::into_inner(self.gate.live.current()).ok_or(Problem::unavailable(Reason::NotReady.message()))
+    }
+
+    /// Makes what was written hold on this node.
+    pub async fn refresh(&self) {
+        if let Some(keeper) = self.gate.live.keeper() {
+            // What fails here is known to the keeper, who tells of it and tries again.
+            let _ = keeper.refresh().await;
+        }
+    }
+
+    /// 422 for roles that this tenant does not have, 403 for those above the caller.
+    pub async fn may_give_roles(&self, actor: &Actor, _change: &mut Change, _tenant: Option<&str>, roles: &[String]) -> Result<(), Problem> {
+        let snapshot = self.snapshot()?;
+        if let Some(role) = roles.iter().find(|role| !snapshot.sources.roles.knows(role)) {
+            return Err(Problem::fault("roles", format!("has `{role}`, which is no role here")));
+        }
+        match roles.iter().find(|role| !actor.roles.iter().any(|held| **held == ***role) && !actor.holds("*")) {
+            Some(role) => Err(Problem::forbidden(format!("`{role}` is above you"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The second part of new keys.
+    pub fn environment(&self) -> Result<String, Problem> {
+        Ok("live".into())
+    }
+}
+
+/// RFC 3339.
+pub fn instant(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(|_| String::new(), |instant| instant.to_string())
 }
 
 /// The API, as every door serves it.
@@ -67,7 +116,8 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// Every operation, one line each path.
 fn operations() -> OpenApiRouter<Context> {
-    [guarded(routes!(openapi))].into_iter().fold(OpenApiRouter::default(), OpenApiRouter::routes)
+    let all = [routes!(openapi)].into_iter().chain(keys::routes());
+    all.map(guarded).fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
 
 /// Every path of the API, as a pattern of routes.

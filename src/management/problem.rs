@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::store::StoreError;
+
 /// An answer that is no result.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(example = json!({"error": "not_found", "message": "No such key"}))]
@@ -86,8 +88,33 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message) }
     }
 
+    /// For look-ups: what is not in the store is answered with `message`.
+    pub fn of_missing(message: &'static str) -> impl Fn(StoreError) -> Self {
+        move |error| match error {
+            StoreError::NotFound => Self::not_found(message),
+            StoreError::Unreachable(_) | StoreError::Conflict(_) | StoreError::Fault(_) => error.into(),
+        }
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NotFound => Self::not_found("Not there"),
+            StoreError::Conflict(message) => Self::conflict(*message),
+            StoreError::Unreachable(_) => {
+                tracing::warn!("an operation was not done: {error}");
+                Self::unavailable("The store is out of reach")
+            }
+            StoreError::Fault(_) => {
+                tracing::error!("an operation was not done: {error}");
+                Self::unavailable("The store cannot be used")
+            }
+        }
     }
 }
 

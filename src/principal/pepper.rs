@@ -8,21 +8,26 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use super::record::KeyDigest;
 
 /// Peppers by id. The first is for new keys, the others are for those from before it.
-pub struct Peppers(Box<[(Box<str>, Key)]>);
+pub struct Peppers {
+    first: (Box<str>, Key),
+    others: Box<[(Box<str>, Key)]>,
+}
 
 impl Peppers {
-    pub fn new<'p>(list: impl IntoIterator<Item = (&'p str, &'p [u8])>) -> Self {
-        Self(list.into_iter().map(|(id, secret)| (id.into(), Key::new(HMAC_SHA256, secret))).collect())
+    /// `None` where there are none.
+    pub fn new<'p>(list: impl IntoIterator<Item = (&'p str, &'p [u8])>) -> Option<Self> {
+        let mut list = list.into_iter().map(|(id, secret)| (id.into(), Key::new(HMAC_SHA256, secret)));
+        Some(Self { first: list.next()?, others: list.collect() })
     }
 
-    /// The digest of a new key, in its canonical spelling, and the id of the pepper. `None` where there are no peppers.
-    pub fn newest(&self, key: &str) -> Option<(&str, KeyDigest)> {
-        self.0.first().map(|(id, pepper)| (&**id, digest(pepper, key)))
+    /// The digest of a new key, in its canonical spelling, and the id of the pepper.
+    pub fn newest(&self, key: &str) -> (&str, KeyDigest) {
+        (&self.first.0, digest(&self.first.1, key))
     }
 
     /// What a presented key, in its canonical spelling, may be kept as.
     pub fn digests(&self, key: &str) -> impl Iterator<Item = KeyDigest> {
-        self.0.iter().map(move |(_, pepper)| digest(pepper, key))
+        std::iter::once(&self.first).chain(&self.others).map(move |(_, pepper)| digest(pepper, key))
     }
 }
 
@@ -34,7 +39,7 @@ fn digest(pepper: &Key, key: &str) -> KeyDigest {
 
 impl fmt::Debug for Peppers {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Peppers({})", self.0.len())
+        write!(out, "Peppers({})", self.others.len() + 1)
     }
 }
 
@@ -45,11 +50,11 @@ mod tests {
     #[test]
     fn a_digest_is_that_of_rfc_4231() {
         // §4.3.
-        let peppers = Peppers::new([("two", b"Jefe".as_slice()), ("one", b"other".as_slice())]);
-        let (id, digest) = peppers.newest("what do ya want for nothing?").unwrap();
+        let peppers = Peppers::new([("two", b"Jefe".as_slice()), ("one", b"other".as_slice())]).unwrap();
+        let (id, digest) = peppers.newest("what do ya want for nothing?");
         assert_eq!((id, &digest.0[..4]), ("two", [0x5b, 0xdc, 0xc1, 0x46].as_slice()));
         assert_eq!(peppers.digests("what do ya want for nothing?").next(), Some(digest));
         assert_eq!((peppers.digests("x").count(), format!("{peppers:?}")), (2, "Peppers(2)".to_owned()));
-        assert!(Peppers::new([]).newest("x").is_none());
+        assert!(Peppers::new([]).is_none());
     }
 }

@@ -2,8 +2,14 @@
 //! Is never asked on a request's way, and hangs nobody: whatever takes too long is out of reach.
 
 mod feed;
+pub mod idempotency;
+pub mod keys;
+pub mod mfa;
 mod migrate;
 mod pool;
+pub mod profiles;
+pub mod rbac;
+pub mod revocations;
 pub mod secrets;
 
 use std::fmt;

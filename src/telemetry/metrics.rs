@@ -67,6 +67,7 @@ pub struct Metrics {
     pub reloads: Counter,
     pub reload_failures: Counter,
     pub audit_dropped: Counter,
+    pub limits_fallback: Counter,
     refused: Family<BoundLabels, Counter>,
     ended: Family<CauseLabels, Counter>,
     key_sets: Family<CredentialLabels, Gauge>,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             reloads: Counter::default(),
             reload_failures: Counter::default(),
             audit_dropped: Counter::default(),
+            limits_fallback: Counter::default(),
             refused: Family::default(),
             ended: Family::default(),
             key_sets: Family::default(),
@@ -111,6 +113,11 @@ impl Metrics {
         registry.register("reloads", "Reloads that put a new set in place", self.reloads.clone());
         registry.register("reload_failures", "Reloads that were refused; the old set stayed", self.reload_failures.clone());
         registry.register("audit_dropped", "Audit lines dropped because they could not be written in time", self.audit_dropped.clone());
+        registry.register(
+            "limits_fallback",
+            "Requests whose rate limit was counted here because Redis was out of reach",
+            self.limits_fallback.clone(),
+        );
         registry.register("refused_connections", "Connections and requests refused at a bound", self.refused.clone());
         registry.register("streams_ended", "Open streams that the gate ended, by cause", self.ended.clone());
         registry.register_with_unit(

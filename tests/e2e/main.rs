@@ -19,6 +19,7 @@ mod grpc;
 mod haproxy;
 mod intercept;
 mod jwt;
+mod limits;
 mod message;
 mod mtls;
 mod network;
@@ -27,6 +28,7 @@ mod postgres;
 mod process;
 mod promises;
 mod provider;
+mod redis;
 #[path = "../it/harness/sign.rs"]
 mod sign;
 mod sockets;

@@ -24,6 +24,7 @@ mod import;
 mod limits;
 mod malformed;
 mod management;
+mod mfa;
 mod reload;
 mod secrets;
 mod store;

@@ -27,15 +27,7 @@ macro_rules! promises {
     )*};
 }
 
-promises! {
-    a_change_is_there_once_it_is_committed_and_never_otherwise,
-    changes_of_many_writers_come_in_the_order_of_their_versions,
-    tables_are_made_once_by_whoever_comes_first,
-    a_store_knows_its_keys_again,
-    what_exists_is_a_conflict,
-    every_kind_of_record_comes_with_the_changes,
-    a_record_that_nobody_understands_is_a_fault,
-}
+contract::every_promise!(promises);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_in_memory_lasts_as_long_as_the_process() {

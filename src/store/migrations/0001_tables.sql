@@ -99,6 +99,7 @@ CREATE TABLE revocations (
     PRIMARY KEY (kind, tenant, value)
 );
 CREATE INDEX revocations_by_version ON revocations (version);
+CREATE INDEX revocations_by_until ON revocations (until);
 
 -- A principal is an id of a realm: a credential's name in the configuration, or `profile`.
 CREATE TABLE mfa (

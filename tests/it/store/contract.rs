@@ -1,10 +1,34 @@
 //! What a store promises, whichever database it is in.
 //! Each promise gets what opens one and the same, at first empty, store: every call is another replica's.
 
+mod rbac;
+
 use std::sync::Arc;
 
+pub use rbac::*;
 use scopegate::principal::record::Revoked;
 use scopegate::store::{Store, StoreError, Value};
+
+/// The list of them, for each database.
+macro_rules! every_promise {
+    ($run:ident) => {
+        $run! {
+            a_change_is_there_once_it_is_committed_and_never_otherwise,
+            changes_of_many_writers_come_in_the_order_of_their_versions,
+            tables_are_made_once_by_whoever_comes_first,
+            a_store_knows_its_keys_again,
+            what_exists_is_a_conflict,
+            every_kind_of_record_comes_with_the_changes,
+            a_record_that_nobody_understands_is_a_fault,
+            roles_come_back_as_they_were_written_and_go_by_tenant,
+            assignments_are_listed_in_pages_by_subject,
+            whoever_has_a_role_is_found_by_its_exact_name,
+            a_profile_is_seen_within_its_tenant_and_its_address_is_there_once,
+            a_revocation_is_never_shortened,
+        }
+    };
+}
+pub(crate) use every_promise;
 
 pub const KEYS: &str = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
 const OTHER_BYTES: &str = "1:HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
