@@ -90,8 +90,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     }
     let doors = bind(&settings)?;
     let health = Health::default();
-    let stored = live.keeper().map(|keeper| keeper.store().clone());
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate), store: stored }, tokio::runtime::Handle::current()));
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
