@@ -20,6 +20,7 @@ mod haproxy;
 mod intercept;
 mod jwt;
 mod limits;
+mod managed;
 mod message;
 mod mtls;
 mod network;
