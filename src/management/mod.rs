@@ -34,10 +34,12 @@ use tower_service::Service;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use crate::credential::key_format::Format;
 use crate::gate::{Door, Gate, Verdict};
 use crate::live::Snapshot;
 use crate::policy::pattern::Pattern;
 use crate::policy::{Outcome, Reason};
+use crate::principal::Means;
 use crate::request::{Body, Headers, Link, RawRequest, RequestView, Values};
 use crate::store::Store;
 use crate::transport::answer;
@@ -75,9 +77,15 @@ impl Context {
         Asked::by(&snapshot.policy, document::scopes(&DOCUMENT))
     }
 
-    /// The second part of new keys.
+    /// The second part of new keys: what the first source of keys of the gate's own form takes.
     pub fn environment(&self) -> Result<String, Problem> {
-        Ok("live".into())
+        let snapshot = self.snapshot()?;
+        let mut means = snapshot.sources.list().iter().flat_map(|source| &source.means);
+        let environment = means.find_map(|means| match means {
+            Means::Managed(managed) if managed.format == Format::Scopegate => Some(managed.environment.to_string()),
+            Means::Managed(_) | Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) | Means::Noop(_) => None,
+        });
+        Ok(environment.unwrap_or_else(|| "live".into()))
     }
 }
 
