@@ -1,6 +1,8 @@
 //! The management API from outside, on a SQLite store: what each call answers, and that whatever it refuses has changed nothing.
 
 mod frame;
+mod office;
+mod roles;
 
 use std::net::SocketAddr;
 
