@@ -9,6 +9,8 @@ mod repeats;
 mod rotation;
 mod shown_once;
 mod usage;
+mod office;
+mod roles;
 
 use std::net::SocketAddr;
 
