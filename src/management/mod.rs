@@ -6,6 +6,7 @@ pub mod body;
 mod document;
 pub mod grants;
 mod keys;
+mod mfa;
 pub mod names;
 mod once;
 pub mod problem;
@@ -111,7 +112,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// Every operation, one line each path.
 fn operations() -> OpenApiRouter<Context> {
-    let all = [routes!(openapi)].into_iter().chain(keys::routes());
+    let all = [routes!(openapi)].into_iter().chain(keys::routes()).chain(mfa::routes());
     all.map(guarded).fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
 
