@@ -1,8 +1,10 @@
 //! `/mfa/…`: a caller's second factor, set up, shown, ended; and an operator's way to take one away.
 //! Looks at no code before the store has counted the attempt, and says nothing of why a code is wrong.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -16,13 +18,16 @@ use utoipa_axum::routes;
 use super::actor::Actor;
 use super::body::{Json, Members, Object, text};
 use super::problem::Problem;
-use super::{Context, instant};
+use super::{Client, Context, instant};
 use crate::gate::unix_now;
+use crate::limits::Want;
+use crate::limits::bucket::{Bucket, Who};
+use crate::limits::redis::Unreachable;
 use crate::mfa::attempts::{Kind, Locked};
 use crate::mfa::code::{BackupCode, Code};
 use crate::mfa::turns::{Busy, Turns};
 use crate::mfa::{backup, enrolment, token, totp};
-use crate::principal::record::Holder;
+use crate::principal::record::{Holder, Rate};
 use crate::store::StoreError;
 use crate::store::mfa::{Attempt, Begun, Of, Shown};
 use crate::transport::bounds;
@@ -108,7 +113,8 @@ struct Renewed {
 enum Refusal {
     Problem(Problem),
     Wrong,
-    Locked(Locked),
+    /// Why, and seconds until it may be tried again.
+    TooMany(&'static str, u64),
 }
 
 /// Begin with a new secret
@@ -130,9 +136,14 @@ async fn setup(State(context): State<Context>, actor: Actor, Json(Nothing {}): J
 /// The first one of a new secret, or, once it is on, one for a token that routes with `mfa` ask for.
 #[utoipa::path(post, path = "/mfa/verify", tag = "mfa", security(("bearer" = [])), request_body = Typed,
     responses((status = 200, description = "The code is right", body = Verified), (status = 409, description = "Not set up")))]
-async fn verify(State(context): State<Context>, actor: Actor, Json(Typed { code }): Json<Typed>) -> Result<axum::Json<Verified>, Refusal> {
+async fn verify(
+    State(context): State<Context>,
+    actor: Actor,
+    Extension(client): Extension<Client>,
+    Json(Typed { code }): Json<Typed>,
+) -> Result<axum::Json<Verified>, Refusal> {
     let (store, holder) = (context.store()?, holder(&actor));
-    let (attempt, shown) = try_code(&context, &holder, code, Of::Any).await?;
+    let (attempt, shown) = try_code(&context, (&holder, client), code, Of::Any).await?;
     let now = unix_now();
     if !store.mfa_show(&holder, &attempt, shown, now).await? {
         return Err(Refusal::Wrong);
@@ -167,9 +178,14 @@ async fn enable(State(context): State<Context>, actor: Actor, Json(Nothing {}): 
 /// Tokens that were given for it count no more.
 #[utoipa::path(post, path = "/mfa/disable", tag = "mfa", security(("bearer" = [])), request_body = Typed,
     responses((status = 200, description = "It is off", body = Enabled), (status = 409, description = "It is not on")))]
-async fn disable(State(context): State<Context>, actor: Actor, Json(Typed { code }): Json<Typed>) -> Result<axum::Json<Enabled>, Refusal> {
+async fn disable(
+    State(context): State<Context>,
+    actor: Actor,
+    Extension(client): Extension<Client>,
+    Json(Typed { code }): Json<Typed>,
+) -> Result<axum::Json<Enabled>, Refusal> {
     let (store, holder) = (context.store()?, holder(&actor));
-    let (attempt, shown) = try_code(&context, &holder, code, Of::Enabled).await?;
+    let (attempt, shown) = try_code(&context, (&holder, client), code, Of::Enabled).await?;
     if !store.mfa_disable(&holder, &attempt, shown, unix_now()).await? {
         return Err(Refusal::Wrong);
     }
@@ -193,9 +209,14 @@ async fn remaining(State(context): State<Context>, actor: Actor) -> Result<axum:
 /// In place of the others.
 #[utoipa::path(post, path = "/mfa/backup-codes", tag = "mfa", security(("bearer" = [])), request_body = Typed,
     responses((status = 200, description = "New codes", body = Renewed), (status = 409, description = "It is not on")))]
-async fn renew(State(context): State<Context>, actor: Actor, Json(Typed { code }): Json<Typed>) -> Result<axum::Json<Renewed>, Refusal> {
+async fn renew(
+    State(context): State<Context>,
+    actor: Actor,
+    Extension(client): Extension<Client>,
+    Json(Typed { code }): Json<Typed>,
+) -> Result<axum::Json<Renewed>, Refusal> {
     let (store, holder) = (context.store()?, holder(&actor));
-    let (attempt, shown) = try_code(&context, &holder, code, Of::Enabled).await?;
+    let (attempt, shown) = try_code(&context, (&holder, client), code, Of::Enabled).await?;
     let (codes, hashes) = new_codes().await?;
     let now = unix_now();
     if !store.mfa_renew(&holder, &attempt, shown, (&hashes, now)).await? {
@@ -221,15 +242,32 @@ fn holder(actor: &Actor) -> Holder {
     Holder { realm: actor.realm.clone(), tenant: actor.tenant.as_deref().map(Into::into), subject: actor.id.clone() }
 }
 
+/// Before the store is asked, so that nobody keeps it busy; its own count is what a guess is up against.
+const OFTEN: Rate = Rate { count: 30, seconds: 60, burst: 30 };
+
+async fn take_turn(context: &Context, holder: &Holder, client: Option<IpAddr>) -> Result<(), Refusal> {
+    let who = [&*holder.realm, holder.tenant.as_deref().unwrap_or_default(), &*holder.subject];
+    let want = |who| Want { bucket: Bucket { route: "mfa", who }, rate: OFTEN };
+    // Of several addresses that are not known, none is to use up another's.
+    let address = client.map(|address| want(Who::Ip(Some(address))));
+    match context.gate.limiter.take_strict(&[Some(want(Who::Principal(who))), address]).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(exceeded)) => Err(Refusal::TooMany("Too many attempts", exceeded.told(unix_now()).wait)),
+        // Nobody can tell how many were tried elsewhere.
+        Err(Unreachable) => Err(Problem::unavailable("Attempts cannot be counted now").into()),
+    }
+}
+
 /// An attempt that is counted, and what the code is. What it is may be used up by now: the store knows.
-async fn try_code(context: &Context, holder: &Holder, code: Code, of: Of) -> Result<(Attempt, Shown), Refusal> {
+async fn try_code(context: &Context, (holder, Client(client)): (&Holder, Client), code: Code, of: Of) -> Result<(Attempt, Shown), Refusal> {
     let kind = match &code {
         Code::Totp(_) => Kind::Totp,
         Code::Backup(_) => Kind::Backup,
     };
+    take_turn(context, holder, client).await?;
     let attempt = match context.store()?.mfa_begin(holder, (kind, of), unix_now()).await? {
         Begun::Attempt(attempt) => attempt,
-        Begun::Locked(locked) => return Err(Refusal::Locked(locked)),
+        Begun::Locked(locked) => return Err(locked.into()),
         Begun::Absent => return Err(Problem::conflict("Multi-factor authentication is not set up").into()),
     };
     match code {
@@ -304,6 +342,13 @@ impl From<StoreError> for Refusal {
     }
 }
 
+impl From<Locked> for Refusal {
+    fn from(Locked { retry_after, for_good }: Locked) -> Self {
+        let message = if for_good { "Too many wrong codes; a backup code or an operator unlocks" } else { "Too many wrong codes" };
+        Self::TooMany(message, retry_after.unsigned_abs())
+    }
+}
+
 impl From<Busy> for Refusal {
     fn from(_: Busy) -> Self {
         Self::Problem(Problem::unavailable("Too many backup codes are being computed"))
@@ -320,10 +365,9 @@ impl IntoResponse for Refusal {
                 let challenge = "Bearer realm=\"scopegate\", error=\"insufficient_user_authentication\"";
                 (StatusCode::UNAUTHORIZED, body, WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
             }
-            Self::Locked(Locked { retry_after, for_good }) => {
-                let message = if for_good { "Too many wrong codes; a backup code or an operator unlocks" } else { "Too many wrong codes" };
-                let body = json!({"error": "too_many_requests", "message": message, "retryAfter": retry_after});
-                (StatusCode::TOO_MANY_REQUESTS, body, RETRY_AFTER, HeaderValue::from(retry_after))
+            Self::TooMany(message, seconds) => {
+                let body = json!({"error": "too_many_requests", "message": message, "retryAfter": seconds});
+                (StatusCode::TOO_MANY_REQUESTS, body, RETRY_AFTER, HeaderValue::from(seconds))
             }
         };
         (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (name, value)], axum::Json::<Value>(body)).into_response()
