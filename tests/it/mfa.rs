@@ -1,5 +1,9 @@
 //! A second factor: its rows in SQLite, and `/mfa/…` over HTTP.
 
+mod calls;
+mod doors;
+mod hidden;
+mod person;
 mod rows;
 
 use std::sync::Arc;
