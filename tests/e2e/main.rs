@@ -27,6 +27,7 @@ mod places;
 mod process;
 mod promises;
 mod provider;
+mod rate_limit_service;
 mod redis;
 #[path = "../it/harness/sign.rs"]
 mod sign;
@@ -92,6 +93,11 @@ macro_rules! fronts {
             #[test]
             fn two_authorizations_are_refused() {
                 promises::two_authorizations(&stage());
+            }
+
+            #[test]
+            fn a_limit_that_is_used_up_says_when_to_come_again() {
+                promises::used_up(&Stage::start_with(Front::$front, promises::LIMIT));
             }
 
             #[test]
