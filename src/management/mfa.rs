@@ -1,120 +1,33 @@
 //! `/mfa/…`: a caller's second factor, set up, shown, ended; and an operator's way to take one away.
-//! Looks at no code before the store has counted the attempt, and says nothing of why a code is wrong.
+//! Looks at no code before the store has counted the attempt, and shows what is secret once.
 
-use std::net::IpAddr;
+mod attempt;
+mod view;
+
 use std::sync::LazyLock;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::{Value, json};
-use utoipa::ToSchema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
 use super::actor::Actor;
-use super::body::{Json, Members, Object, text};
+use super::body::Json;
 use super::problem::Problem;
 use super::{Client, Context, instant};
 use crate::gate::unix_now;
-use crate::limits::Want;
-use crate::limits::bucket::{Bucket, Who};
-use crate::limits::redis::Unreachable;
-use crate::mfa::attempts::{Kind, Locked};
-use crate::mfa::code::{BackupCode, Code};
-use crate::mfa::turns::{Busy, Turns};
-use crate::mfa::{backup, enrolment, token, totp};
-use crate::principal::record::{Holder, Rate};
-use crate::store::StoreError;
-use crate::store::mfa::{Attempt, Begun, Of, Shown};
-use crate::transport::bounds;
+use crate::mfa::turns::Turns;
+use crate::mfa::{backup, enrolment, token};
+use crate::principal::record::Holder;
+use crate::store::mfa::Of;
+use attempt::{Refusal, try_code};
+use view::{Enabled, Nothing, Remaining, Renewed, Setup, Typed, Verified, Whose};
 
 /// However many ask, the process has so much memory for it.
 static TURNS: LazyLock<Turns> = LazyLock::new(Turns::default);
 
 pub fn routes() -> [UtoipaMethodRouter<Context>; 6] {
     [routes!(setup), routes!(verify), routes!(enable), routes!(disable), routes!(remaining, renew), routes!(reset)]
-}
-
-/// A code as somebody types it
-#[derive(ToSchema)]
-#[schema(example = json!({"code": "123456"}))]
-struct Typed {
-    /// Six digits of an authenticator, or a backup code; spaces count for nothing
-    #[schema(value_type = String, max_length = 32)]
-    code: Code,
-}
-
-/// Whose second factor is taken away
-#[derive(ToSchema)]
-#[schema(example = json!({"realm": "sessions", "subject": "ada@example.com"}))]
-struct Whose {
-    /// The credential's name in the configuration, or `profile`
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
-    realm: Box<str>,
-    /// The principal's id
-    #[schema(value_type = String, min_length = 1, max_length = 4096)]
-    subject: Box<str>,
-    /// The principal's tenant, where it is not the caller's
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
-    tenant: Option<Box<str>>,
-}
-
-/// Nothing is said
-#[derive(ToSchema)]
-#[schema(example = json!({}), max_properties = 0)]
-struct Nothing {}
-
-/// Shown this once
-#[derive(Serialize, ToSchema)]
-struct Setup {
-    /// Base 32, for authenticators without a camera
-    secret: String,
-    otpauth_uri: String,
-    /// The same as a picture
-    qr_svg: String,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-enum Verified {
-    /// The first code of a secret that waits
-    Pending { verified: bool },
-    /// For `X-MFA-Token`
-    Enabled { mfa_token: String, expires_in: i64 },
-}
-
-#[derive(Serialize, ToSchema)]
-struct Enabled {
-    enabled: bool,
-    /// Shown this once
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backup_codes: Option<Vec<String>>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Remaining {
-    remaining: i64,
-    /// RFC 3339
-    generated_at: Option<String>,
-}
-
-/// Shown this once
-#[derive(Serialize, ToSchema)]
-struct Renewed {
-    backup_codes: Vec<String>,
-    generated_at: String,
-}
-
-/// Why there is no result.
-enum Refusal {
-    Problem(Problem),
-    Wrong,
-    /// Why, and seconds until it may be tried again.
-    TooMany(&'static str, u64),
 }
 
 /// Begin with a new secret
@@ -242,54 +155,6 @@ fn holder(actor: &Actor) -> Holder {
     Holder { realm: actor.realm.clone(), tenant: actor.tenant.as_deref().map(Into::into), subject: actor.id.clone() }
 }
 
-/// Before the store is asked, so that nobody keeps it busy; its own count is what a guess is up against.
-const OFTEN: Rate = Rate { count: 30, seconds: 60, burst: 30 };
-
-async fn take_turn(context: &Context, holder: &Holder, client: Option<IpAddr>) -> Result<(), Refusal> {
-    let who = [&*holder.realm, holder.tenant.as_deref().unwrap_or_default(), &*holder.subject];
-    let want = |who| Want { bucket: Bucket { route: "mfa", who }, rate: OFTEN };
-    // Of several addresses that are not known, none is to use up another's.
-    let address = client.map(|address| want(Who::Ip(Some(address))));
-    match context.gate.limiter.take_strict(&[Some(want(Who::Principal(who))), address]).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(exceeded)) => Err(Refusal::TooMany("Too many attempts", exceeded.told(unix_now()).wait)),
-        // Nobody can tell how many were tried elsewhere.
-        Err(Unreachable) => Err(Problem::unavailable("Attempts cannot be counted now").into()),
-    }
-}
-
-/// An attempt that is counted, and what the code is. What it is may be used up by now: the store knows.
-async fn try_code(context: &Context, (holder, Client(client)): (&Holder, Client), code: Code, of: Of) -> Result<(Attempt, Shown), Refusal> {
-    let kind = match &code {
-        Code::Totp(_) => Kind::Totp,
-        Code::Backup(_) => Kind::Backup,
-    };
-    take_turn(context, holder, client).await?;
-    let attempt = match context.store()?.mfa_begin(holder, (kind, of), unix_now()).await? {
-        Begun::Attempt(attempt) => attempt,
-        Begun::Locked(locked) => return Err(locked.into()),
-        Begun::Absent => return Err(Problem::conflict("Multi-factor authentication is not set up").into()),
-    };
-    match code {
-        Code::Totp(digits) => {
-            let step = totp::matching(&attempt.secret, digits, unix_now()).ok_or(Refusal::Wrong)?;
-            Ok((attempt, Shown::Step(step)))
-        }
-        Code::Backup(code) => find(attempt, code).await,
-    }
-}
-
-async fn find(attempt: Attempt, code: BackupCode) -> Result<(Attempt, Shown), Refusal> {
-    let (attempt, slot) = TURNS
-        .take(move || {
-            let slot = backup::find(&code, &attempt.kept);
-            (attempt, slot)
-        })
-        .await?;
-    let slot = slot.ok_or(Refusal::Wrong)?;
-    Ok((attempt, Shown::Slot(slot)))
-}
-
 /// Ten codes, and what is kept of them.
 async fn new_codes() -> Result<(Vec<String>, Vec<String>), Refusal> {
     let made = TURNS.take(|| {
@@ -298,78 +163,4 @@ async fn new_codes() -> Result<(Vec<String>, Vec<String>), Refusal> {
         Some((codes.iter().map(|code| code.expose().to_owned()).collect(), hashes))
     });
     Ok(made.await?.ok_or(Problem::unavailable("The system gives no randomness"))?)
-}
-
-impl Members for Nothing {
-    fn read(_object: &mut Object<'_>) -> Option<Self> {
-        Some(Self {})
-    }
-}
-
-impl Members for Typed {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        let code = object.required("code", |value, at| {
-            let code = value.as_str().and_then(Code::parse);
-            if code.is_none() {
-                at.fault("is neither six digits nor a backup code `xxxxx-xxxxx`");
-            }
-            code
-        });
-        Some(Self { code: code? })
-    }
-}
-
-impl Members for Whose {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        let name = text(1..=bounds::MANAGED_NAME);
-        let realm = object.required("realm", &name);
-        // As long as a claim of a token may be.
-        let subject = object.required("subject", text(1..=4096));
-        let tenant = object.optional("tenant", &name);
-        Some(Self { realm: realm?, subject: subject?, tenant: tenant? })
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Problem(error.into())
-    }
-}
-
-impl From<Locked> for Refusal {
-    fn from(Locked { retry_after, for_good }: Locked) -> Self {
-        let message = if for_good { "Too many wrong codes; a backup code or an operator unlocks" } else { "Too many wrong codes" };
-        Self::TooMany(message, retry_after.unsigned_abs())
-    }
-}
-
-impl From<Busy> for Refusal {
-    fn from(_: Busy) -> Self {
-        Self::Problem(Problem::unavailable("Too many backup codes are being computed"))
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, body, name, value) = match self {
-            Self::Problem(problem) => return problem.into_response(),
-            Self::Wrong => {
-                let body = json!({"error": "invalid_mfa_code", "message": "The code is wrong, or was used before"});
-                // RFC 9110 §15.5.2: a 401 says how to do better.
-                let challenge = "Bearer realm=\"scopegate\", error=\"insufficient_user_authentication\"";
-                (StatusCode::UNAUTHORIZED, body, WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
-            }
-            Self::TooMany(message, seconds) => {
-                let body = json!({"error": "too_many_requests", "message": message, "retryAfter": seconds});
-                (StatusCode::TOO_MANY_REQUESTS, body, RETRY_AFTER, HeaderValue::from(seconds))
-            }
-        };
-        (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (name, value)], axum::Json::<Value>(body)).into_response()
-    }
 }
