@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::egress::{Credential, Egress, Sealed};
+use crate::config::store::StoreSettings;
 use crate::config::{Address, Input, Settings, load};
 use crate::credential::digest::TagKey;
 use crate::fetch;
@@ -17,8 +18,11 @@ use crate::keys::Registry;
 use crate::limits::Limiter;
 use crate::live::Live;
 use crate::live::reload::{self, Reloader, environment};
+use crate::live::shelf::Bookkeeper;
 use crate::live::watch::Watch;
 use crate::management::{Api, Context};
+use crate::store::secrets::{self, StoreKeys};
+use crate::store::{Place, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
@@ -32,6 +36,9 @@ use crate::transport::listener::Listener;
 use crate::transport::seats::Seats;
 use crate::transport::worker::{Shared, Way, Workers};
 
+/// A store of ordinary size has been read by then, and the first request finds it.
+const FIRST_READING: Duration = Duration::from_secs(2);
+
 /// A running gate.
 #[derive(Debug)]
 pub struct Running {
@@ -44,6 +51,8 @@ pub struct Running {
     leaving: CancellationToken,
     closing: CancellationToken,
     drain: CancellationToken,
+    /// Nobody needs the store any more.
+    ended: CancellationToken,
     workers: Workers,
     operator: tokio::task::JoinHandle<()>,
 }
@@ -75,10 +84,13 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let limiter = Limiter::start(&settings.limits, telemetry.metrics.limits_fallback.clone()).await.map_err(|message| vec![message])?;
     let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(limiter) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
+    let [leaving, closing, drain, ended] = std::array::from_fn(|_| CancellationToken::new());
+    if let Some(said) = &settings.store {
+        keep(store(said)?, said, (&live, &telemetry), ended.clone()).await?;
+    }
     let doors = bind(&settings)?;
     let health = Health::default();
-    let [leaving, closing, drain] = std::array::from_fn(|_| CancellationToken::new());
-    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate), store: None }, tokio::runtime::Handle::current()));
+    let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
@@ -124,7 +136,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
     }
-    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, workers, operator })
+    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, ended, workers, operator })
 }
 
 impl Running {
@@ -145,6 +157,10 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;
         self.operator.abort();
         let gate = self.gate;
+        self.ended.cancel();
+        if let Some(keeper) = gate.live.keeper() {
+            keeper.store().close().await;
+        }
         let flushed = tokio::task::spawn_blocking(move || {
             if let Some(audit) = &gate.telemetry.audit {
                 audit.flush();
@@ -184,6 +200,25 @@ fn targets(settings: &Settings) -> Result<Arc<[Arc<Target>]>, String> {
         Target::new(&said.url, &roots, token).map(Arc::new).map_err(|why| format!("`egress.url` of {} cannot be used: {why}", said.listen))
     };
     settings.egress.iter().map(target).collect()
+}
+
+fn store(said: &StoreSettings) -> Result<Store, Vec<String>> {
+    let keys = match (&said.keys, &said.place) {
+        (None, _) => StoreKeys::passing().map_err(|error| vec![format!("no keys for the store: {error}")]),
+        (Some(path), Place::Sqlite(file)) => secrets::read_or_make(path, file),
+        (Some(path), Place::Postgres(_) | Place::Memory) => secrets::read_for_use(path),
+    };
+    Store::open(&said.place, Arc::new(keys?)).map_err(|error| vec![error.to_string()])
+}
+
+/// Begins to keep the store's book. A store that does not answer is waited for later on, by nobody; one that is not to be used ends the start.
+async fn keep(store: Store, said: &StoreSettings, of: (&Arc<Live>, &Arc<Telemetry>), ended: CancellationToken) -> Result<(), Vec<String>> {
+    let (keeper, first) = Bookkeeper::start(store, said.stale_for, of, ended);
+    of.0.keep(keeper);
+    match tokio::time::timeout(FIRST_READING, first).await {
+        Ok(Ok(Err(fault @ StoreError::Fault(_)))) => Err(vec![fault.to_string()]),
+        Ok(Ok(Ok(()) | Err(StoreError::Unreachable(_) | StoreError::NotFound | StoreError::Conflict(_))) | Err(_)) | Err(_) => Ok(()),
+    }
 }
 
 struct Doors {
@@ -237,13 +272,19 @@ fn operate(listener: Option<Listener>, operator: Admin) -> std::io::Result<tokio
     })
 }
 
-/// The key sets of the first snapshot come in their own time; until then nobody should send tokens that they check.
+/// The key sets of the first snapshot and the store's content come in their own time; until then nobody should send what they check.
 async fn serve_when_ready(gate: Arc<Gate>, health: Health, leaving: CancellationToken) {
     let sets: Vec<_> = gate.live.current().as_deref().map(|snapshot| snapshot.outside.changes()).unwrap_or_default();
     for mut set in sets {
         tokio::select! {
             () = leaving.cancelled() => return,
             _ = set.wait_for(|loaded| *loaded) => {}
+        }
+    }
+    if let Some(keeper) = gate.live.keeper() {
+        tokio::select! {
+            () = leaving.cancelled() => return,
+            () = keeper.loaded() => {}
         }
     }
     if !leaving.is_cancelled() {

@@ -133,6 +133,8 @@ impl Gate {
         let expired = matches!(decision.refused, Some((Cause::Expired, _)));
         match (denial.reason, denial.reason.status()) {
             (_, 503) => Standing::Unsettled,
+            // The factor was fresh when the stream was opened.
+            (Reason::StepUp, _) => Standing::Lost(Ended::Expired),
             (_, 401) if expired => Standing::Lost(Ended::Expired),
             (_, 401) | (Reason::AmbiguousCredential, _) => Standing::Lost(Ended::Revoked),
             (_, _) => Standing::Lost(Ended::Scope),

@@ -113,13 +113,25 @@ impl Universe {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet {
     texts: Box<[Scope]>,
+    /// How many of the texts are the credential's own; the others come from its roles.
+    own: usize,
     joined: Box<str>,
     bits: Box<[u64]>,
 }
 
 impl ScopeSet {
-    pub fn new(mut texts: Vec<Scope>, universe: &Universe) -> Self {
+    pub fn new(texts: Vec<Scope>, universe: &Universe) -> Self {
+        Self::with_roles(texts, Vec::new(), universe)
+    }
+
+    /// `granted` is what roles add.
+    pub fn with_roles(mut texts: Vec<Scope>, granted: Vec<Scope>, universe: &Universe) -> Self {
         dedupe(&mut texts);
+        let own = texts.len();
+        if !granted.is_empty() {
+            texts.extend(granted);
+            dedupe(&mut texts);
+        }
         let mut bits = vec![0_u64; universe.texts.len().div_ceil(64)];
         let mut set = |index: usize| {
             if let Some(word) = bits.get_mut(index / 64) {
@@ -135,7 +147,12 @@ impl ScopeSet {
             }
         }
         let joined = texts.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
-        Self { texts: texts.into(), joined: joined.into(), bits: bits.into() }
+        Self { texts: texts.into(), own, joined: joined.into(), bits: bits.into() }
+    }
+
+    /// What the credential holds by itself, without its roles.
+    pub fn own(&self) -> &[Scope] {
+        self.texts.get(..self.own).unwrap_or_default()
     }
 
     pub fn has(&self, required: ScopeId) -> bool {
@@ -176,7 +193,8 @@ fn dedupe(texts: &mut Vec<Scope>) {
 #[derive(Debug)]
 pub struct ScopeSets {
     universe: Universe,
-    ids: HashMap<Box<[Scope]>, SetId>,
+    /// Own scopes and granted ones, and how many are own.
+    ids: HashMap<Box<[Scope]>, Vec<(usize, SetId)>>,
     sets: Vec<ScopeSet>,
 }
 
@@ -190,12 +208,21 @@ impl ScopeSets {
     }
 
     pub fn intern(&mut self, texts: Vec<Scope>) -> SetId {
-        if let Some(id) = self.ids.get(texts.as_slice()) {
+        self.intern_with_roles(texts, Vec::new())
+    }
+
+    /// `granted` is what roles add.
+    pub fn intern_with_roles(&mut self, own: Vec<Scope>, granted: Vec<Scope>) -> SetId {
+        let (count, mut texts) = (own.len(), own);
+        texts.extend(granted);
+        let known = self.ids.get(texts.as_slice()).and_then(|known| known.iter().find(|(own, _)| *own == count));
+        if let Some((_, id)) = known {
             return *id;
         }
         let id = SetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
-        self.ids.insert(texts.clone().into(), id);
-        self.sets.push(ScopeSet::new(texts, &self.universe));
+        self.ids.entry(texts.clone().into()).or_default().push((count, id));
+        let granted = texts.split_off(count);
+        self.sets.push(ScopeSet::with_roles(texts, granted, &self.universe));
         id
     }
 
@@ -241,6 +268,23 @@ mod tests {
         assert!(!held("admin:*").satisfies("*"));
         assert!(!held("admin:pause").satisfies("admin:*"));
         assert!(!held("ADMIN:*").satisfies("admin:pause"));
+    }
+
+    #[test]
+    fn what_roles_grant_is_told_from_what_is_held_without_them() {
+        let scopes = |texts: &[&str]| texts.iter().map(|text| Scope::parse(text).unwrap()).collect::<Vec<_>>();
+        let own = |set: &ScopeSet| set.own().iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        let mut sets = ScopeSets::new(Universe::default());
+        let split = |sets: &mut ScopeSets, texts: &[&str], granted: &[&str]| {
+            let id = sets.intern_with_roles(scopes(texts), scopes(granted));
+            (own(sets.get(id).unwrap()), sets.get(id).unwrap().joined().to_owned(), id)
+        };
+        let (one, joined, first) = split(&mut sets, &["a:b", "a:b"], &["c:d", "a:b"]);
+        assert_eq!((one.as_str(), joined.as_str()), ("a:b", "a:b c:d"));
+        let (two, joined, second) = split(&mut sets, &["a:b", "a:b", "c:d"], &["a:b"]);
+        assert_eq!((two.as_str(), joined.as_str()), ("a:b c:d", "a:b c:d"));
+        assert!(first != second && split(&mut sets, &["a:b", "a:b"], &["c:d", "a:b"]).2 == first);
+        assert_eq!(own(&ScopeSet::new(scopes(&["a:b"]), &Universe::default())), "a:b");
     }
 
     #[test]

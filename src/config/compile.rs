@@ -27,11 +27,13 @@ use crate::scope::{Scope, ScopeId, Universe};
 
 /// The default of `max_body`; MCP calls are a few KiB.
 const MAX_BODY: usize = 64 * 1024;
+/// The default of `mfa.max_age`: as long as an MFA token counts.
+const MFA_AGE: Duration = Duration::from_secs(15 * 60);
 /// The most that `max_body` may be: what the gRPC door takes in one message, less room for headers.
 const MAX_MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// What a route may ask of a caller.
-const ASKS: [&str; 6] = ["scopes", "any_scopes", "roles", "credentials", "tools", "authenticated"];
+const ASKS: [&str; 7] = ["scopes", "any_scopes", "roles", "credentials", "tools", "mfa", "authenticated"];
 
 pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settings {
     let egress = egress::egress(tree, base.unwrap_or(Path::new("")), faults);
@@ -86,6 +88,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         },
         expose: management::is_exposed(tree),
         limits: limits::limits(tree, base.unwrap_or(Path::new("")), faults),
+        store: None,
     }
 }
 
@@ -251,6 +254,7 @@ impl Compiler<'_> {
             roles: self.roles(node, what, faults),
             credentials: self.credentials(node, what, faults),
             tools: self.tools(node, what, faults),
+            mfa: mfa(node, what, faults),
         };
         let authenticated = node.get("authenticated");
         if let Some(said) = authenticated.filter(|said| !said.is_true()) {
@@ -259,7 +263,7 @@ impl Compiler<'_> {
         if ASKS.iter().all(|key| node.get(key).is_none()) {
             faults.at(
                 node,
-                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `authenticated: true` or `public: true`"),
+                format!("{what} needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa`, `authenticated: true` or `public: true`"),
             );
         }
         if let (Some(said), None) = (node.get("max_body"), node.get("tools")) {
@@ -325,12 +329,22 @@ impl Compiler<'_> {
     }
 }
 
+fn mfa(node: &Node, what: &str, faults: &mut Faults) -> Option<u32> {
+    let node = node.get("mfa")?;
+    let said = quantity::said(node.get("max_age"), MFA_AGE).as_secs();
+    let seconds = u32::try_from(said).ok().filter(|seconds| *seconds > 0);
+    if seconds.is_none() {
+        faults.at(node.get("max_age").unwrap_or(node), format!("{what}: `mfa.max_age` is {said} seconds; it is from `1s` on, such as `5m`"));
+    }
+    seconds
+}
+
 /// `public: true`, beside what is no requirement.
 fn public(node: &Node, what: &str, faults: &mut Faults) -> Access {
     if let Some(said) = node.get("public").filter(|said| !said.is_true()) {
         faults.at(said, format!("{what}: `public: false` would say nothing; remove it"));
     }
-    for key in ASKS.iter().chain(&["mfa", "query_credentials", "max_body"]) {
+    for key in ASKS.iter().chain(&["query_credentials", "max_body"]) {
         if let Some(said) = node.get(key) {
             faults.at(said, format!("{what} is public, so that `{key}` would not be looked at; remove one of them"));
         }

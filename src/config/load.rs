@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::shape::FILE;
 use super::tls::{self, Tls};
 use super::tree::{self, Node};
-use super::{check, compile, credentials, forward, variables};
+use super::{check, compile, credentials, forward, store, variables};
 use crate::credential::digest::TagKey;
 use crate::gate::unix_now;
 use crate::identity::Identity;
@@ -80,7 +80,8 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let mut faults = Faults::of(input.name());
     let tree = tree(input, env, &mut faults)?;
     let base = input.name().parent().unwrap_or(Path::new("")).to_owned();
-    let settings = compile::settings(&tree, matches!(input, Input::File(_)).then_some(&base), &mut faults);
+    let folder = matches!(input, Input::File(_)).then_some(&*base);
+    let mut settings = compile::settings(&tree, folder, &mut faults);
     registry.keep_in(settings.key_cache.as_deref());
     let roles = compile::roles(&tree, &mut faults);
     let mut warnings = Vec::new();
@@ -92,6 +93,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
         files.push(path.clone());
     }
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
+    settings.store = store::store(&tree, &mut store::Desk { base: folder, strict, warnings: &mut warnings, faults: &mut faults });
     let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
     let mut desk = tls::Desk { base: &base, strict, now: unix_now(), files: &mut files, warnings: &mut warnings, faults: &mut faults };

@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod quantity;
 pub mod settings;
 pub mod shape;
+pub mod store;
 pub mod tls;
 pub mod tokens;
 pub mod tree;

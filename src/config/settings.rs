@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::egress::Egress;
 use super::limits::Limits;
+use super::store::StoreSettings;
 
 /// Where a door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +149,8 @@ pub struct Settings {
     pub expose: bool,
     /// Where `rate_limit` is counted.
     pub limits: Limits,
+    /// Where managed keys and all that is granted by hand are kept; `None` where nothing needs it.
+    pub store: Option<StoreSettings>,
 }
 
 impl Settings {
@@ -159,7 +162,7 @@ impl Settings {
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
         let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, limits, .. } = self;
-        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, .. } = self;
+        let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, store, .. } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
@@ -176,6 +179,7 @@ impl Settings {
             ("key_cache", *key_cache != new.key_cache),
             ("management", *expose != new.expose),
             ("limits", *limits != new.limits),
+            ("store", *store != new.store),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

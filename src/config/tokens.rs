@@ -234,8 +234,7 @@ impl Reader<'_> {
             fault(&mut self.faults, &format!("has no usable tenant; a tenant is 1 to {MAX_NAME} bytes without control characters"));
         }
         let (role_set, granted) = self.roles.assign(assigned);
-        scopes.extend(granted);
-        let scopes = self.roster.sets().intern(scopes);
+        let scopes = self.roster.sets().intern_with_roles(scopes, granted);
         let entry = self.roster.add(id, scopes, role_set, tenant);
         self.secret(entry, said, window);
         for previous in said.previous.iter().flatten() {
@@ -390,8 +389,7 @@ pub fn development(context: Context<'_>) -> Roster {
     let Context { key, universe, roles, .. } = context;
     let mut roster = Roster::new(key, ScopeSets::new(universe.clone()), 1);
     let (role_set, granted) = roles.assign(Vec::new());
-    let every = Scope::parse("*").into_iter().chain(granted).collect();
-    let scopes = roster.sets().intern(every);
+    let scopes = roster.sets().intern_with_roles(Scope::parse("*").into_iter().collect(), granted);
     let entry = roster.add("dev", scopes, role_set, None);
     // A fresh roster holds no other secret to clash with.
     let _ = roster.add_secret(entry, Secret::Clear("dev-token"), Window::default());

@@ -11,6 +11,7 @@ use super::{Fault, tree};
 const MAX_DATE: u64 = 1 << 53;
 
 /// The members of a payload.
+#[derive(Default)]
 pub struct Claims(Map<String, Value>);
 
 impl Claims {

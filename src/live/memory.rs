@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use subtle::ConstantTimeEq;
 
 use crate::credential::digest::Tag;
+use crate::principal::kept::Kept;
 use crate::principal::{Memory, Proved};
 
 /// Cores rarely meet in one of so many.
@@ -15,39 +16,38 @@ const SHARDS: usize = 64;
 /// Tokens a shard: 16,384 in all, some 20 MiB where each has 1 KiB of claims.
 const ROOM: usize = 256;
 
-struct Slot {
+struct Slot<T> {
     tag: Tag,
-    proved: Arc<Proved>,
+    held: Arc<T>,
 }
 
+/// Proofs, and principals that the store had a part in: the same tokens may be in both.
+#[derive(Default)]
 pub struct Remembered {
-    shards: Box<[Mutex<HashTable<Slot>>]>,
+    proved: Shards<Proved>,
+    kept: Shards<Kept>,
 }
 
-impl Default for Remembered {
+struct Shards<T>(Box<[Mutex<HashTable<Slot<T>>>]>);
+
+impl<T> Default for Shards<T> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
     }
 }
 
-impl Remembered {
-    fn with<T>(&self, tag: Tag, act: impl FnOnce(&mut HashTable<Slot>) -> T) -> Option<T> {
+impl<T> Shards<T> {
+    fn with<R>(&self, tag: Tag, act: impl FnOnce(&mut HashTable<Slot<T>>) -> R) -> Option<R> {
         let index = usize::try_from(tag.shard()).unwrap_or_default() % SHARDS;
-        let shard = self.shards.get(index)?;
+        let shard = self.0.get(index)?;
         Some(act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
-}
 
-fn same(tag: Tag) -> impl Fn(&Slot) -> bool {
-    move |slot| bool::from(slot.tag.ct_eq(&tag))
-}
-
-impl Memory for Remembered {
-    fn recall(&self, tag: Tag) -> Option<Arc<Proved>> {
-        self.with(tag, |shard| shard.find(tag.bucket(), same(tag)).map(|slot| Arc::clone(&slot.proved))).flatten()
+    fn recall(&self, tag: Tag) -> Option<Arc<T>> {
+        self.with(tag, |shard| shard.find(tag.bucket(), same(tag)).map(|slot| Arc::clone(&slot.held))).flatten()
     }
 
-    fn keep(&self, tag: Tag, proved: &Arc<Proved>) {
+    fn keep(&self, tag: Tag, held: &Arc<T>) {
         self.with(tag, |shard| {
             if let Ok(old) = shard.find_entry(tag.bucket(), same(tag)) {
                 old.remove();
@@ -59,7 +59,7 @@ impl Memory for Remembered {
                     entry.remove();
                 }
             }
-            shard.insert_unique(tag.bucket(), Slot { tag, proved: Arc::clone(proved) }, |slot| slot.tag.bucket());
+            shard.insert_unique(tag.bucket(), Slot { tag, held: Arc::clone(held) }, |slot| slot.tag.bucket());
         });
     }
 
@@ -69,6 +69,32 @@ impl Memory for Remembered {
                 entry.remove();
             }
         });
+    }
+}
+
+fn same<T>(tag: Tag) -> impl Fn(&Slot<T>) -> bool {
+    move |slot| bool::from(slot.tag.ct_eq(&tag))
+}
+
+impl Memory for Remembered {
+    fn recall(&self, tag: Tag) -> Option<Arc<Proved>> {
+        self.proved.recall(tag)
+    }
+
+    fn keep(&self, tag: Tag, proved: &Arc<Proved>) {
+        self.proved.keep(tag, proved);
+    }
+
+    fn forget(&self, tag: Tag) {
+        self.proved.forget(tag);
+    }
+
+    fn recall_kept(&self, tag: Tag) -> Option<Arc<Kept>> {
+        self.kept.recall(tag)
+    }
+
+    fn keep_kept(&self, tag: Tag, kept: &Arc<Kept>) {
+        self.kept.keep(tag, kept);
     }
 }
 
@@ -130,7 +156,7 @@ mod tests {
             memory.keep(tag(number), &one);
             assert!(memory.recall(tag(number)).is_some(), "{number}");
         }
-        let held: Vec<usize> = memory.shards.iter().map(|shard| shard.lock().unwrap().len()).collect();
+        let held: Vec<usize> = memory.proved.0.iter().map(|shard| shard.lock().unwrap().len()).collect();
         assert!(held.iter().all(|count| *count == ROOM), "{held:?}");
         let found = (0..3 * SHARDS * ROOM).filter(|number| memory.recall(tag(*number)).is_some()).count();
         assert_eq!(found, SHARDS * ROOM, "nothing is there twice, and nothing that was not kept");

@@ -4,9 +4,10 @@
 pub mod memory;
 pub mod outside;
 pub mod reload;
+pub mod shelf;
 pub mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::principal::Sources;
 use outside::{Outside, Published};
+use shelf::{Bookkeeper, StoreStatus};
 
 /// One compiled set of tokens and routes.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub struct Live {
     current: ArcSwapOption<Snapshot>,
     status: Mutex<Status>,
     generation: Sender<u64>,
+    keeper: OnceLock<Bookkeeper>,
 }
 
 /// What `/readyz` reports.
@@ -53,6 +56,9 @@ pub struct Status {
     /// Every fetched key set, with its age.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key_sets: Vec<Published>,
+    /// The store, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreStatus>,
     pub draining: bool,
     /// Whether every key set of some snapshot had been loaded; an issuer's outage later makes nobody unready.
     #[serde(skip)]
@@ -76,7 +82,10 @@ impl Live {
 
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
-        let Loaded { policy, sources, identity, outside, tls, .. } = loaded;
+        let Loaded { policy, mut sources, identity, outside, tls, .. } = loaded;
+        if let Some(keeper) = self.keeper.get() {
+            sources.back(keeper.backing());
+        }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = status.generation + 1;
         *status = Status {
@@ -87,6 +96,7 @@ impl Live {
             loaded_at: Some(jiff::Timestamp::now().to_string()),
             last_reload_fault: None,
             key_sets: Vec::new(),
+            store: None,
             draining: status.draining,
             complete: status.complete,
         };
@@ -98,6 +108,15 @@ impl Live {
     /// Tells whoever watches the generations that the store took something away, so that it asks again.
     pub fn renew(&self) {
         self.generation.send_modify(|_| {});
+    }
+
+    /// From now on there is a store, without which nothing is ready.
+    pub fn keep(&self, keeper: Bookkeeper) {
+        let _ = self.keeper.set(keeper);
+    }
+
+    pub fn keeper(&self) -> Option<&Bookkeeper> {
+        self.keeper.get()
     }
 
     pub fn reload_failed(&self, faults: Vec<String>) {
@@ -114,9 +133,11 @@ impl Live {
     pub fn status(&self) -> Status {
         let current = self.current();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.complete |= current.as_deref().is_some_and(|snapshot| snapshot.outside.is_loaded());
+        let keeper = self.keeper.get();
+        let read = keeper.is_none_or(Bookkeeper::is_loaded);
+        status.complete |= read && current.as_deref().is_some_and(|snapshot| snapshot.outside.is_loaded());
         status.ready = status.complete && !status.draining;
         let key_sets = current.as_deref().map(|snapshot| snapshot.outside.published()).unwrap_or_default();
-        Status { key_sets, ..status.clone() }
+        Status { key_sets, store: keeper.map(Bookkeeper::status), ..status.clone() }
     }
 }

@@ -31,7 +31,7 @@ impl Actor {
     pub fn of(caller: &Caller<'_>) -> Self {
         Self {
             id: caller.id().into(),
-            realm: caller.credential.into(),
+            realm: caller.realm().into(),
             tenant: caller.tenant().map(Into::into),
             scopes: caller.scopes().joined().split(' ').filter_map(|scope| Scope::parse(scope).ok()).collect(),
             roles: caller.roles().held().map(Into::into).collect(),

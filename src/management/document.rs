@@ -1,7 +1,7 @@
 //! What the handlers say of themselves into one OpenAPI document, and that document into rules.
 //! An operation that says nothing of who may call it is denied to everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -11,7 +11,7 @@ use super::problem::{Fault, Problem};
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
 use crate::policy::{Access, Needs, Policy, Rule, RuleId};
-use crate::scope::Universe;
+use crate::scope::{Scope, Universe};
 
 /// How a request shows who calls; each operation takes any.
 const SCHEMES: [&str; 2] = ["bearer", "api_key"];
@@ -87,6 +87,15 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     let items = paths.into_iter().flat_map(|paths| paths.values_mut()).filter_map(Value::as_object_mut);
     items.flat_map(|item| item.values_mut()).filter_map(Value::as_object_mut)
+}
+
+/// Every scope that an operation of a document needs.
+pub fn scopes(document: &Value) -> BTreeSet<Scope> {
+    let items = document["paths"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    let requirements = items.flat_map(Map::values).filter_map(|operation| operation["security"].as_array()).flatten();
+    let named = requirements.filter_map(Value::as_object).flat_map(Map::values).filter_map(Value::as_array).flatten();
+    let named = named.filter_map(Value::as_str).chain([OPERATOR]);
+    named.filter_map(|scope| Scope::parse(scope).ok()).collect()
 }
 
 /// Who may call what.

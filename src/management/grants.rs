@@ -3,21 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::actor::Actor;
 use crate::policy::{Access, Policy};
-use crate::principal::roles::{Definition, RoleFault, RoleSet, Roles};
-use crate::scope::{Scope, ScopeSet};
+use crate::principal::roles::{Definition, RoleFault, Roles};
+use crate::scope::Scope;
 
-/// What the caller holds. Nobody grants more, nor touches what has more.
-#[derive(Clone, Copy, Debug)]
-pub struct Held<'a> {
-    pub scopes: &'a ScopeSet,
-    pub roles: &'a RoleSet,
-}
-
-impl Held<'_> {
+impl Actor {
     /// Of these scopes, those that the caller does not hold. The held side covers: `users:*` grants `users:read`, and not the other way.
     pub fn lacks<'s>(&self, scopes: impl IntoIterator<Item = &'s Scope>) -> BTreeSet<&'s Scope> {
-        scopes.into_iter().filter(|scope| !self.scopes.has_text(scope.as_str())).collect()
+        scopes.into_iter().filter(|scope| !self.holds(scope.as_str())).collect()
     }
 
     /// Of these roles, those above the caller: that grant, inheritance followed, a scope which it does not hold, or that are or inherit
@@ -32,7 +26,28 @@ impl Held<'_> {
     }
 
     fn misses(&self, role: &str, known: &Known) -> bool {
-        known.asked.contains(role) && !self.roles.has(role) && !self.scopes.has_text("*")
+        known.asked.contains(role) && !self.roles.iter().any(|held| **held == *role) && !self.holds("*")
+    }
+}
+
+/// What routes ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub permissions: BTreeSet<Scope>,
+    /// By name.
+    pub roles: BTreeSet<Box<str>>,
+}
+
+impl Asked {
+    /// By the routes of the configuration, and by `own`, the API's.
+    pub fn by(policy: &Policy, own: BTreeSet<Scope>) -> Self {
+        let mut permissions = own;
+        permissions.extend(policy.universe.iter().cloned());
+        let roles = policy.rules.iter().chain([&policy.default]).filter_map(|rule| match &rule.access {
+            Access::Needs(needs) => Some(needs.roles.iter().cloned()),
+            Access::Public | Access::Deny => None,
+        });
+        Self { permissions, roles: roles.flatten().collect() }
     }
 }
 
@@ -46,17 +61,13 @@ pub struct Known {
 }
 
 impl Known {
-    /// `managed` are the tenant's own roles. One that the configuration has meanwhile taken a parent from goes on without it.
-    pub fn new(configured: &Roles, managed: BTreeMap<String, Definition>, policies: &[&Policy]) -> Result<Self, Vec<RoleFault>> {
-        Self::with(configured, managed, None, policies)
-    }
-
-    /// The same with one role more, or another in the place of one: all of its parents must be known, and inheritance must end.
+    /// `managed` are the tenant's own roles, of which one may be new or changed: all of its parents must be known. Another one that the
+    /// configuration has meanwhile taken a parent from goes on without it.
     pub fn with(
         configured: &Roles,
         mut managed: BTreeMap<String, Definition>,
         new: Option<(&str, Definition)>,
-        policies: &[&Policy],
+        asked: Asked,
     ) -> Result<Self, Vec<RoleFault>> {
         let mut all = configured.definitions();
         managed.retain(|name, _| !all.contains_key(name));
@@ -67,14 +78,9 @@ impl Known {
         managed.extend(new.map(|(name, definition)| (name.to_owned(), definition)));
         all.extend(managed);
         let roles = Roles::new(&all, None)?;
-        let mut permissions: BTreeSet<Scope> = all.into_values().flat_map(|definition| definition.scopes).collect();
-        permissions.extend(policies.iter().flat_map(|policy| policy.universe.iter().cloned()));
-        let rules = policies.iter().flat_map(|policy| policy.rules.iter().chain([&policy.default]));
-        let asked = rules.filter_map(|rule| match &rule.access {
-            Access::Needs(needs) => Some(needs.roles.iter().cloned()),
-            Access::Public | Access::Deny => None,
-        });
-        Ok(Self { roles, permissions, asked: asked.flatten().collect() })
+        let mut permissions = asked.permissions;
+        permissions.extend(all.into_values().flat_map(|definition| definition.scopes));
+        Ok(Self { roles, permissions, asked: asked.roles })
     }
 
     pub fn permissions(&self) -> impl Iterator<Item = &Scope> {
@@ -121,26 +127,31 @@ mod tests {
     }
 
     fn known(managed: &[(&str, &[&str], &[&str])]) -> Known {
-        Known::new(&configured(), definitions(managed), &[&policy()]).unwrap()
+        Known::with(&configured(), definitions(managed), None, Asked::by(&policy(), BTreeSet::new())).unwrap()
     }
 
     fn changed(managed: &[(&str, &[&str], &[&str])], name: &str, new: Definition) -> Result<Known, Vec<RoleFault>> {
-        Known::with(&configured(), definitions(managed), Some((name, new)), &[&policy()])
+        Known::with(&configured(), definitions(managed), Some((name, new)), Asked::by(&policy(), BTreeSet::new()))
     }
 
-    fn holding<T>(scopes: &[&str], roles: &[&str], ask: impl FnOnce(Held<'_>) -> T) -> T {
-        let scopes = ScopeSet::new(scopes.iter().map(|text| scope(text)).collect(), &Universe::default());
-        let (roles, _) = configured().combine(roles.iter().map(ToString::to_string).collect());
-        ask(Held { scopes: &scopes, roles: &roles })
+    fn holding(scopes: &[&str], roles: &[&str]) -> Actor {
+        Actor {
+            id: "a".into(),
+            realm: "tokens".into(),
+            tenant: None,
+            scopes: scopes.iter().map(|text| scope(text)).collect(),
+            roles: roles.iter().map(|role| Box::from(*role)).collect(),
+            credential: "tokens".into(),
+        }
     }
 
     fn lacking(held: &[&str], granted: &[&str]) -> Vec<String> {
         let granted: Vec<_> = granted.iter().map(|text| scope(text)).collect();
-        holding(held, &[], |held| held.lacks(&granted).into_iter().map(ToString::to_string).collect())
+        holding(held, &[]).lacks(&granted).into_iter().map(ToString::to_string).collect()
     }
 
     fn above(held: &[&str], roles: &[&str], asked: &[&str], known: &Known) -> Vec<String> {
-        holding(held, roles, |held| held.below(asked.iter().copied(), known).into_iter().map(str::to_owned).collect())
+        holding(held, roles).below(asked.iter().copied(), known).into_iter().map(str::to_owned).collect()
     }
 
     #[test]

@@ -2,13 +2,18 @@
 //! Does nothing for a caller that the guard has not let through.
 
 pub mod actor;
+mod assignments;
 pub mod body;
 mod document;
 pub mod grants;
 mod keys;
 pub mod names;
 mod once;
+pub mod page;
 pub mod problem;
+mod profiles;
+mod revocation;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,23 +39,23 @@ use crate::live::Snapshot;
 use crate::policy::pattern::Pattern;
 use crate::policy::{Outcome, Reason};
 use crate::request::{Body, Headers, Link, RawRequest, RequestView, Values};
-use crate::store::{Change, Store};
+use crate::store::Store;
 use crate::transport::answer;
 use actor::Actor;
 use document::Rules;
+use grants::Asked;
 use problem::Problem;
 
 /// What operations work with.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub gate: Arc<Gate>,
-    /// Without it, no operation can be done.
-    pub store: Option<Store>,
 }
 
 impl Context {
     pub fn store(&self) -> Result<&Store, Problem> {
-        self.store.as_ref().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))
+        let keeper = self.gate.live.keeper().ok_or(Problem::unavailable("There is no store; the configuration names one with `store`"))?;
+        Ok(keeper.store())
     }
 
     /// What decisions are made on now.
@@ -58,19 +63,16 @@ impl Context {
         Guard::into_inner(self.gate.live.current()).ok_or(Problem::unavailable(Reason::NotReady.message()))
     }
 
-    /// Makes what was written hold on this node.
-    pub async fn refresh(&self) {}
+    /// Makes what was written hold on this node. A failure is the bookkeeper's to tell; what was written is written.
+    pub async fn refresh(&self) {
+        if let Some(keeper) = self.gate.live.keeper() {
+            let _ = keeper.refresh().await;
+        }
+    }
 
-    /// 422 for roles that this tenant does not have, 403 for those above the caller.
-    pub async fn may_give_roles(&self, actor: &Actor, _change: &mut Change, _tenant: Option<&str>, roles: &[String]) -> Result<(), Problem> {
-        let snapshot = self.snapshot()?;
-        if let Some(role) = roles.iter().find(|role| !snapshot.sources.roles.knows(role)) {
-            return Err(Problem::fault("roles", format!("has `{role}`, which is no role here")));
-        }
-        match roles.iter().find(|role| !actor.roles.iter().any(|held| **held == ***role) && !actor.holds("*")) {
-            Some(role) => Err(Problem::forbidden(format!("`{role}` is above you"))),
-            None => Ok(()),
-        }
+    /// What routes and operations ask for.
+    pub fn asked(&self, snapshot: &Snapshot) -> Asked {
+        Asked::by(&snapshot.policy, document::scopes(&DOCUMENT))
     }
 
     /// The second part of new keys.
@@ -112,6 +114,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 /// Every operation, one line each path.
 fn operations() -> OpenApiRouter<Context> {
     let all = [routes!(openapi)].into_iter().chain(keys::routes());
+    let all = all.chain(roles::routes()).chain(assignments::routes()).chain(profiles::routes()).chain(revocation::routes());
     all.map(guarded).fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
 

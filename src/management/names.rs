@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::body::At;
+use crate::principal::record::EVERY_TENANT;
 
 /// Longest role, subject or tenant; they travel in headers.
 pub const MAX_NAME: usize = 256;
@@ -38,6 +39,14 @@ pub fn word(name: &str) -> Result<(), &'static str> {
         return Err("it is at most 256 bytes long");
     }
     Ok(())
+}
+
+/// `*` stands for all of them where an operator revokes something.
+pub fn tenant(name: &str) -> Result<(), &'static str> {
+    if name == EVERY_TENANT {
+        return Err("`*` is no tenant");
+    }
+    word(name)
 }
 
 pub fn description(text: &str) -> Result<(), &'static str> {

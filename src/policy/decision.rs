@@ -7,7 +7,7 @@ use super::cors::{Preflight, Share};
 use super::judge::Allowed;
 use super::rule::Rule;
 use crate::principal::world::Wait;
-use crate::principal::{Caller, Cause};
+use crate::principal::{Caller, Cause, Named};
 
 /// One decision. Built by the judge, or by a door that cannot even ask.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Decision<'s> {
     pub rule: Option<&'s Rule>,
     pub caller: Option<Caller<'s>>,
     /// Who a refused credential would have been, and why it was refused.
-    pub refused: Option<(Cause, Option<Cow<'s, str>>)>,
+    pub refused: Option<(Cause, Option<Named<'s>>)>,
     /// Whether the page in a browser that asks may read the answer.
     pub share: Share<'s>,
 }
@@ -41,6 +41,8 @@ pub struct Denial {
     pub reason: Reason,
     /// Space-delimited, for [`Reason::InsufficientScope`].
     pub missing: Option<Missing>,
+    /// Seconds, for [`Reason::StepUp`].
+    pub max_age: Option<u32>,
     /// The numbers, for [`Reason::TooMany`].
     pub limited: Option<Limited>,
 }
@@ -76,7 +78,7 @@ impl Missing {
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, missing: None, limited: None }
+        Self { reason, missing: None, max_age: None, limited: None }
     }
 }
 
@@ -88,7 +90,7 @@ impl<'s> Decision<'s> {
 
     /// Who calls, or who a refused credential would have been.
     pub fn principal(&self) -> Option<&str> {
-        let refused = || self.refused.as_ref().and_then(|(_, id)| id.as_deref());
+        let refused = || self.refused.as_ref().and_then(|(_, id)| id.as_ref().map(Named::as_str));
         self.caller.as_ref().map(Caller::id).or_else(refused)
     }
 
@@ -153,6 +155,10 @@ reasons! {
     Restricted "restricted" 403 "forbidden" "No rule allows this request";
     /// A JSON-RPC tool that the route does not list.
     UnknownTool "unknown_tool" 403 "forbidden" "No rule allows this request";
+    /// RFC 9470: good, and without a second factor that was shown of late.
+    StepUp "step_up" 401 "insufficient_user_authentication" "Multi-factor authentication required";
+    /// A good token, and nobody's of the store's.
+    ProfileNotFound "profile_not_found" 404 "profile_not_found" "Profile not found";
     AmbiguousPath "ambiguous_path" 400 "invalid_request" "Malformed or ambiguous path";
     EmptyPath "empty_path" 400 "invalid_request" "Malformed or ambiguous path";
     InvalidQuery "invalid_query" 400 "invalid_request" "Malformed query";
@@ -207,10 +213,11 @@ pub struct Answer {
 impl Denial {
     pub fn answer(&self) -> Answer {
         let reason = self.reason;
-        let (body, challenge) = match (&self.missing, &self.limited) {
-            (Some(missing), _) => (scope_body(missing).into(), Some(scope_challenge(missing).into())),
-            (None, Some(limited)) => (limited.body().into(), None),
-            (None, None) => (reason.body().into(), plain_challenge(reason).map(Into::into)),
+        let (body, challenge) = match (&self.missing, self.max_age, &self.limited) {
+            (Some(missing), _, _) => (scope_body(missing).into(), Some(scope_challenge(missing).into())),
+            (None, Some(max_age), _) => (step_up_body(reason, max_age).into(), Some(format!(r#"{STEP_UP}, max_age="{max_age}""#).into())),
+            (None, None, Some(limited)) => (limited.body().into(), None),
+            (None, None, None) => (reason.body().into(), plain_challenge(reason).map(Into::into)),
         };
         let extra = match (reason.status(), &self.limited) {
             (_, Some(limited)) => limited.headers(),
@@ -220,6 +227,15 @@ impl Denial {
         };
         Answer { status: reason.status(), body, challenge, reason: reason.as_str(), extra }
     }
+}
+
+/// RFC 9470 §3.
+const STEP_UP: &str =
+    r#"Bearer realm="scopegate", error="insufficient_user_authentication", error_description="Multi-factor authentication required""#;
+
+fn step_up_body(reason: Reason, max_age: u32) -> String {
+    let body = reason.body();
+    format!(r#"{},"max_age":{max_age}}}"#, body.strip_suffix('}').unwrap_or(body))
 }
 
 impl Limited {
@@ -245,6 +261,7 @@ impl Limited {
 fn plain_challenge(reason: Reason) -> Option<&'static str> {
     match (reason, reason.status()) {
         (Reason::NoCredential, _) => Some(r#"Bearer realm="scopegate""#),
+        (Reason::StepUp, _) => Some(STEP_UP),
         (_, 401) => Some(r#"Bearer realm="scopegate", error="invalid_token""#),
         _ => None,
     }
@@ -272,7 +289,7 @@ mod tests {
     use super::*;
 
     fn scope(missing: Missing) -> Answer {
-        Denial { reason: Reason::InsufficientScope, missing: Some(missing), limited: None }.answer()
+        Denial { missing: Some(missing), ..Reason::InsufficientScope.into() }.answer()
     }
 
     #[test]
@@ -290,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn a_step_up_says_how_old_the_factor_may_be() {
+        let answer = Denial { max_age: Some(300), ..Reason::StepUp.into() }.answer();
+        assert_eq!(answer.body, r#"{"error":"insufficient_user_authentication","message":"Multi-factor authentication required","max_age":300}"#);
+        assert_eq!(
+            answer.challenge.as_deref(),
+            Some(
+                r#"Bearer realm="scopegate", error="insufficient_user_authentication", error_description="Multi-factor authentication required", max_age="300""#
+            )
+        );
+    }
+
+    #[test]
     fn a_peers_scope_cannot_break_out_of_its_quotes() {
         let answer = scope(Missing::All("a\"b\\\r\n:c".into()));
         assert!(answer.body.contains("\"required_scope\":\"ab:c\"}"), "{}", answer.body);
@@ -298,7 +327,7 @@ mod tests {
     #[test]
     fn a_limit_is_told_in_the_words_of_the_contract() {
         let limited = Limited { policy: "principal", quota: 100, window: 60, wait: 45, at: 1_700_000_045 };
-        let answer = Denial { reason: Reason::TooMany, missing: None, limited: Some(limited) }.answer();
+        let answer = Denial { limited: Some(limited), ..Reason::TooMany.into() }.answer();
         assert_eq!((answer.status, answer.challenge.as_deref(), answer.reason), (429, None, "too_many_requests"));
         assert_eq!(answer.body, r#"{"error":"too_many_requests","message":"Rate limit exceeded","retryAfter":45}"#);
         let headers: Vec<_> = answer.extra.iter().map(|(name, value)| format!("{name}: {value}")).collect();

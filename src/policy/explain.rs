@@ -58,7 +58,7 @@ pub fn explain<H: Headers>(
     let view = RequestView::read(raw);
     let decision = match (&view, credential_id) {
         (Ok(view), Some(id)) => {
-            let caller = sources.by_id(id)?;
+            let caller = sources.by_id(id, question.now)?;
             policy.judge(view, question, |_| Proof::Caller(caller))
         }
         _ => policy.decide(sources, raw, question),

@@ -5,7 +5,7 @@ use super::cors::{self, Cors, Preflight, Preflights, Share};
 use super::decision::{Decision, Denial, Missing, Outcome, Reason};
 use super::rule::{Access, Needs, Rule, RuleId, Tools};
 use super::table::Table;
-use crate::principal::{Asked, At, Caller, Proof, Settled, Sources};
+use crate::principal::{Asked, At, Caller, Proof, Settled, Sources, Wanted};
 use crate::request::path::PathFault;
 use crate::request::rpc::{self, Call};
 use crate::request::{Body, Headers, Malformed, Method, RawRequest, RequestView, Values};
@@ -42,8 +42,8 @@ impl Policy {
     /// The decision on a request as a door read it.
     pub fn decide<'s, H: Headers>(&'s self, sources: &'s Sources, raw: &RawRequest<'_, H>, question: Question<'_>) -> Decision<'s> {
         let mut decision = match RequestView::read(raw) {
-            Ok(view) => self.judge(&view, question, |query| {
-                let asked = Asked { now: question.now, query, settled: question.settled };
+            Ok(view) => self.judge(&view, question, |wanted| {
+                let asked = Asked { now: question.now, wanted, settled: question.settled };
                 sources.authenticate(&view, asked)
             }),
             Err(malformed) => Decision::refuse(reason_of(malformed)),
@@ -54,9 +54,13 @@ impl Policy {
         decision
     }
 
-    /// The decision on a canonical request whose caller `prove` tells, given whether query parameters may be credentials.
-    /// It is not asked on a public route.
-    pub fn judge<'s, H: Headers>(&'s self, view: &RequestView<'_, H>, question: Question<'_>, prove: impl FnOnce(bool) -> Proof<'s>) -> Decision<'s> {
+    /// The decision on a canonical request whose caller `prove` tells. It is not asked on a public route.
+    pub fn judge<'s, H: Headers>(
+        &'s self,
+        view: &RequestView<'_, H>,
+        question: Question<'_>,
+        prove: impl FnOnce(Wanted) -> Proof<'s>,
+    ) -> Decision<'s> {
         if let Some(decision) = self.cors.as_ref().and_then(|cors| self.preflight(cors, view)) {
             return decision;
         }
@@ -73,10 +77,12 @@ impl Policy {
         if matches!(rule.access, Access::Public) && question.extra_scopes.is_empty() {
             return if shut { deny(Reason::WebSocketDenied, None) } else { decided(Outcome::Allow(Allowed(())), None) };
         }
-        let caller = match prove(rule.query_credentials || view.link.websocket) {
+        let factor = matches!(&rule.access, Access::Needs(Needs { mfa: Some(_), .. }));
+        let caller = match prove(Wanted { query: rule.query_credentials || view.link.websocket, factor }) {
             Proof::Caller(caller) => caller,
             Proof::Nothing => return deny(Reason::NoCredential, None),
             Proof::Ambiguous => return deny(Reason::AmbiguousCredential, None),
+            Proof::NoProfile => return deny(Reason::ProfileNotFound, None),
             Proof::Unreachable => return deny(Reason::Unavailable, None),
             Proof::Waits(wait) => return decided(Outcome::Wait(wait), None),
             Proof::Refused { cause, id } => {
@@ -92,7 +98,7 @@ impl Policy {
         if shut {
             return deny(Reason::WebSocketDenied, Some(caller));
         }
-        if let Err(denial) = self.check(needs, &caller, view.headers, question.extra_scopes) {
+        if let Err(denial) = self.check(needs, &caller, view.headers, question) {
             return decided(Outcome::Deny(denial), Some(caller));
         }
         let outcome = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, (view.headers, question.body))) {
@@ -151,7 +157,8 @@ impl Policy {
     }
 
     /// All that a rule needs of a caller but for the body.
-    fn check<H: Headers>(&self, needs: &Needs, caller: &Caller<'_>, headers: &H, extra_scopes: &str) -> Result<(), Denial> {
+    fn check<H: Headers>(&self, needs: &Needs, caller: &Caller<'_>, headers: &H, question: Question<'_>) -> Result<(), Denial> {
+        let extra_scopes = question.extra_scopes;
         if !needs.credentials.is_empty() && !needs.credentials.contains(&caller.source) {
             return Err(Reason::WrongCredential.into());
         }
@@ -183,7 +190,12 @@ impl Policy {
             let any = needs.any.iter().map(|id| self.universe.text(*id)).collect::<Vec<_>>();
             return Err(insufficient(Missing::AnyOf(any.join(" "))));
         }
-        Ok(())
+        // Only who may do it at all is asked for a second factor.
+        let is_fresh = |max_age: u32| caller.factor.is_some_and(|shown| question.now.saturating_sub(shown) <= i64::from(max_age));
+        match needs.mfa {
+            Some(max_age) if !is_fresh(max_age) => Err(Denial { max_age: Some(max_age), ..Reason::StepUp.into() }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// `Ok(Some(limit))` where the body is still to be read.

@@ -87,6 +87,8 @@ pub struct Needs {
     /// Only these sources, where there are any.
     pub credentials: Box<[SourceId]>,
     pub tools: Option<Tools>,
+    /// Seconds since which the caller must have shown a second factor.
+    pub mfa: Option<u32>,
 }
 
 /// JSON-RPC `tools/call` by `params.name`.

@@ -222,7 +222,7 @@ impl KeyDigest {
         self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::record::Rate;
+use super::kept::Kept;
+use super::record::{Key, Profile, Rate};
 use super::roles::RoleSet;
 use crate::credential::{Caching, Place};
 use crate::jose::{Claims, KeySet};
@@ -33,12 +34,34 @@ pub struct Caller<'s> {
     /// Where the credential was; `None` where an operator asks on somebody's behalf.
     pub place: Option<&'s Place>,
     pub who: Who<'s>,
+    /// When a second factor was last shown, in seconds since 1970; known only where that was asked for.
+    pub factor: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Who<'s> {
     Listed(Listed<'s>),
     Proved(Arc<Proved>),
+    /// A managed key, or anybody to whom the store adds something.
+    Kept(Arc<Kept>),
+}
+
+/// Who a refused credential would have been.
+#[derive(Clone, Debug)]
+pub enum Named<'s> {
+    Listed(&'s str),
+    Said(Box<str>),
+    Kept(Arc<Kept>),
+}
+
+impl Named<'_> {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Listed(id) => id,
+            Self::Said(id) => id,
+            Self::Kept(kept) => &kept.principal.id,
+        }
+    }
 }
 
 /// An entry of a file, in the terms of its snapshot.
@@ -78,11 +101,45 @@ pub struct Principal {
     pub restricted: bool,
 }
 
+/// The realm of whoever has a profile.
+const PROFILE: &str = "profile";
+
 impl Caller<'_> {
+    fn kept(&self) -> Option<&Kept> {
+        match &self.who {
+            Who::Kept(kept) => Some(kept),
+            Who::Listed(_) | Who::Proved(_) => None,
+        }
+    }
+
+    /// The managed key that was shown.
+    pub fn key(&self) -> Option<&Arc<Key>> {
+        self.kept()?.key()
+    }
+
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        self.kept()?.profile.as_ref()
+    }
+
+    /// What ids are unique within: the credential's name, or all profiles.
+    pub fn realm(&self) -> &str {
+        if self.profile().is_some() { PROFILE } else { self.credential }
+    }
+
+    /// What the token says, where it says anything.
+    pub fn claims(&self) -> Option<&Claims> {
+        match &self.who {
+            Who::Listed(_) => None,
+            Who::Proved(proved) => Some(&proved.principal.claims),
+            Who::Kept(kept) => Some(&kept.principal.claims),
+        }
+    }
+
     pub fn id(&self) -> &str {
         match &self.who {
             Who::Listed(listed) => listed.id,
             Who::Proved(proved) => &proved.principal.id,
+            Who::Kept(kept) => &kept.principal.id,
         }
     }
 
@@ -90,6 +147,7 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.scopes,
             Who::Proved(proved) => &proved.principal.scopes,
+            Who::Kept(kept) => &kept.principal.scopes,
         }
     }
 
@@ -97,6 +155,7 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.roles,
             Who::Proved(proved) => &proved.principal.roles,
+            Who::Kept(kept) => &kept.principal.roles,
         }
     }
 
@@ -104,14 +163,14 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.tenant,
             Who::Proved(proved) => proved.principal.tenant.as_deref(),
+            Who::Kept(kept) => kept.principal.tenant.as_deref(),
         }
     }
 
     /// A managed key's id, and the rate that it carries.
     pub fn rate(&self) -> Option<(&str, Rate)> {
-        match &self.who {
-            Who::Listed(_) | Who::Proved(_) => None,
-        }
+        let key = self.key()?;
+        key.rate.map(|rate| (&*key.id, rate))
     }
 
     /// What a cache has to be told of the answer.
@@ -124,6 +183,7 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.until,
             Who::Proved(proved) => Some(proved.until),
+            Who::Kept(kept) => kept.until,
         }
     }
 
@@ -132,15 +192,21 @@ impl Caller<'_> {
         match &self.who {
             Who::Listed(listed) => listed.restricted,
             Who::Proved(proved) => proved.principal.restricted,
+            Who::Kept(kept) => kept.principal.restricted,
         }
     }
 
-    /// A claim of the token as text; lists of texts are joined by spaces, objects have none.
+    /// A claim of the token as text, or what the profile has in its place; lists of texts are joined by spaces, objects have none.
     pub fn claim(&self, path: &str) -> Option<Cow<'_, str>> {
-        match &self.who {
-            Who::Listed(_) => None,
-            Who::Proved(proved) if path == "email" => proved.principal.email.as_deref().map(Cow::Borrowed),
-            Who::Proved(proved) => proved.principal.claims.get(path).and_then(as_text),
+        let (principal, profile) = match &self.who {
+            Who::Listed(_) => return None,
+            Who::Proved(proved) => (&proved.principal, None),
+            Who::Kept(kept) => (&kept.principal, kept.profile.as_ref()),
+        };
+        match (path, profile) {
+            ("email", _) => principal.email.as_deref().map(Cow::Borrowed),
+            ("profile", Some(profile)) => Some(Cow::Borrowed(&*profile.id)),
+            (_, _) => principal.claims.get(path).and_then(as_text),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Grant {
     pub roles: Paths,
     /// The first of these that is there is `{{auth.email}}`.
     pub email: Paths,
+    /// The claim with the e-mail address of the profile that the caller is.
+    pub profile: Option<Box<str>>,
     /// Scopes of every token of this source.
     pub granted: Box<[Scope]>,
     /// By the key that signed, where keys have names; empty where they have none.
@@ -51,6 +53,7 @@ impl Default for Grant {
             tenant: paths(&["tenant_id", "tenant"]),
             roles: paths(&["role", "roles"]),
             email: paths(&["email"]),
+            profile: None,
             granted: Box::default(),
             names: Box::default(),
             prefix: Box::default(),
@@ -82,10 +85,10 @@ impl Grant {
             }
         }
         let (roles, added) = roles.combine(assigned);
-        scopes.extend(added);
+        let scopes = ScopeSet::with_roles(scopes, added, universe);
         let email = self.email.iter().find_map(|path| Some((path, claims.text(path)?)));
         let email = email.filter(|(path, _)| is_confirmed(path, &claims)).map(|(_, email)| email.into());
-        Ok(Principal { id, scopes: ScopeSet::new(scopes, universe), roles, tenant, email, claims, restricted: self.restricted })
+        Ok(Principal { id, scopes, roles, tenant, email, claims, restricted: self.restricted })
     }
 
     /// Who the claims speak of.
@@ -107,7 +110,7 @@ impl Grant {
 }
 
 /// An address that its owner never confirmed is anybody's (OpenID Connect Core 1.0 §5.1). Some providers say `"true"`.
-fn is_confirmed(path: &str, claims: &Claims) -> bool {
+pub(super) fn is_confirmed(path: &str, claims: &Claims) -> bool {
     path != "email" || claims.get("email_verified").is_none_or(|said| *said == true || *said == "true")
 }
 

@@ -1,12 +1,16 @@
 //! A presented credential into a [`Caller`], by the sources in the order of the file.
 //! Never falls back to a later place: the first place that presents anything decides.
 
+mod amend;
 pub mod backstage;
 pub mod book;
 pub mod caller;
 pub mod certificate;
+pub mod factor;
 pub mod grant;
 pub mod jwt;
+pub mod kept;
+pub mod managed;
 pub mod pepper;
 pub mod rate;
 pub mod record;
@@ -14,12 +18,11 @@ pub mod roles;
 pub mod roster;
 mod shards;
 mod sources;
+mod trial;
 pub mod world;
 
-use std::borrow::Cow;
-
-pub use caller::{At, Caller, Listed, Principal, Proved, SourceId, Who};
-pub use sources::{Asked, Introspected, Means, Signed, Source, Sources};
+pub use caller::{At, Caller, Listed, Named, Principal, Proved, SourceId, Who};
+pub use sources::{Asked, Introspected, Means, Signed, Source, Sources, Wanted};
 use world::Wait;
 pub use world::{Backing, Forgetful, Keys, Memory, Settled, Shelf, Shelved};
 
@@ -32,8 +35,10 @@ pub enum Proof<'s> {
     /// `id` is the principal that an expired or disabled credential would have been.
     Refused {
         cause: Cause,
-        id: Option<Cow<'s, str>>,
+        id: Option<Named<'s>>,
     },
+    /// A good token, whose address no profile has.
+    NoProfile,
     /// Whoever could tell is out of reach.
     Unreachable,
     /// Whoever can tell has to be asked first.
@@ -76,4 +81,7 @@ causes! {
     Bound "bound";
     /// RFC 7662 §2.2.
     Inactive "inactive";
+    Revoked "revoked";
+    /// A key whose profile is gone, or is another tenant's.
+    NoProfile "no_profile";
 }

@@ -37,7 +37,12 @@ pub struct RoleSet {
     /// Assigned and inherited.
     held: Vec<Box<str>>,
     assigned: Vec<String>,
+    /// Whether nothing was assigned, so that it is the default role.
+    defaulted: bool,
 }
+
+/// Roles that are defined elsewhere, by name.
+pub type Elsewhere<'e> = &'e dyn Fn(&str) -> Option<&'e Definition>;
 
 /// A set's index in [`Roles`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,26 +103,50 @@ impl Roles {
 
     /// The roles assigned to a principal, and the scopes that they grant; one that has none has the default role.
     pub fn combine(&self, assigned: Vec<String>) -> (RoleSet, Vec<Scope>) {
-        let assigned = self.or_default(assigned);
+        let (assigned, defaulted) = self.or_default(assigned);
         let scopes = self.scopes(&assigned);
-        (self.build(assigned), scopes)
+        (self.build(assigned, defaulted), scopes)
+    }
+
+    /// The same, where roles beside those of the file count. What inherits itself there, or what nothing defines, grants nothing more.
+    pub fn combine_with(&self, assigned: Vec<String>, elsewhere: Elsewhere<'_>) -> (RoleSet, Vec<Scope>) {
+        let (assigned, defaulted) = self.or_default(assigned);
+        let (mut set, mut scopes) = (self.build(assigned, defaulted), Vec::new());
+        set.held.clear();
+        let mut open: Vec<&str> = set.assigned.iter().map(String::as_str).rev().collect();
+        while let Some(name) = open.pop() {
+            if set.held.iter().any(|held| **held == *name) {
+                continue;
+            }
+            if let Some(role) = self.by_name.get(name) {
+                set.held.extend(role.names.iter().cloned());
+                scopes.extend(role.scopes.iter().cloned());
+            } else if let Some(definition) = elsewhere(name) {
+                set.held.push(name.into());
+                scopes.extend(definition.scopes.iter().cloned());
+                open.extend(definition.inherits.iter().map(String::as_str).rev());
+            }
+        }
+        set.held.sort_unstable();
+        set.held.dedup();
+        (set, scopes)
     }
 
     /// The same, kept: a million principals with the same roles share one set.
     pub fn assign(&mut self, assigned: Vec<String>) -> (RoleSetId, Vec<Scope>) {
-        let assigned = self.or_default(assigned);
+        let (assigned, defaulted) = self.or_default(assigned);
         let scopes = self.scopes(&assigned);
-        let index = self.sets.iter().position(|set| set.assigned == assigned).unwrap_or_else(|| {
-            self.sets.push(self.build(assigned));
+        let index = self.sets.iter().position(|set| set.assigned == assigned && set.defaulted == defaulted).unwrap_or_else(|| {
+            self.sets.push(self.build(assigned, defaulted));
             self.sets.len() - 1
         });
         (RoleSetId(u32::try_from(index).unwrap_or(u32::MAX)), scopes)
     }
 
-    fn or_default(&self, assigned: Vec<String>) -> Vec<String> {
+    fn or_default(&self, assigned: Vec<String>) -> (Vec<String>, bool) {
         match (&self.default, assigned.is_empty()) {
-            (Some(default), true) => vec![default.to_string()],
-            _ => assigned,
+            (Some(default), true) => (vec![default.to_string()], true),
+            _ => (assigned, false),
         }
     }
 
@@ -129,11 +158,11 @@ impl Roles {
         self.defined(assigned).flat_map(|role| role.scopes.iter().cloned()).collect()
     }
 
-    fn build(&self, assigned: Vec<String>) -> RoleSet {
+    fn build(&self, assigned: Vec<String>, defaulted: bool) -> RoleSet {
         let mut held: Vec<_> = self.defined(&assigned).flat_map(|role| role.names.iter().cloned()).collect();
         held.sort_unstable();
         held.dedup();
-        RoleSet { joined: assigned.join(" ").into(), first: assigned.first().map_or("", String::as_str).into(), held, assigned }
+        RoleSet { joined: assigned.join(" ").into(), first: assigned.first().map_or("", String::as_str).into(), held, assigned, defaulted }
     }
 
     pub fn set(&self, id: RoleSetId) -> Option<&RoleSet> {
@@ -155,6 +184,11 @@ impl RoleSet {
     /// Space-delimited, as assigned; empty where there is none.
     pub fn joined(&self) -> &str {
         &self.joined
+    }
+
+    /// As assigned; none where it is the default role alone.
+    pub fn assigned(&self) -> &[String] {
+        if self.defaulted { &[] } else { &self.assigned }
     }
 
     pub fn first(&self) -> &str {
@@ -220,6 +254,22 @@ mod tests {
         let mut none = Roles::new(&BTreeMap::new(), None).unwrap();
         let (id, scopes) = none.assign(vec![]);
         assert_eq!((none.set(id).unwrap().joined(), scopes.len()), ("", 0));
+    }
+
+    #[test]
+    fn roles_from_elsewhere_add_to_those_of_the_file_and_never_replace_them() {
+        let roles = Roles::new(&definitions(&[("user", &[], &["profile:read"]), ("editor", &["user"], &["articles:*"])]), Some("user")).unwrap();
+        let elsewhere =
+            definitions(&[("editor", &[], &["stolen:all"]), ("one", &["two", "editor"], &["one:x"]), ("two", &["one", "gone"], &["two:x"])]);
+        let combine = |assigned: &[&str]| {
+            let (set, scopes) = roles.combine_with(assigned.iter().map(|name| (*name).to_owned()).collect(), &|name| elsewhere.get(name));
+            (set.joined().to_owned(), set.held.join(" "), scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(combine(&["one"]), ("one".into(), "editor one two user".into(), "one:x two:x articles:* profile:read".into()));
+        assert_eq!(combine(&["editor"]), ("editor".into(), "editor user".into(), "articles:* profile:read".into()));
+        assert_eq!(combine(&["gone"]), ("gone".into(), String::new(), String::new()));
+        assert_eq!(combine(&[]), ("user".into(), "user".into(), "profile:read".into()));
+        assert!(roles.combine(Vec::new()).0.assigned().is_empty());
     }
 
     #[test]

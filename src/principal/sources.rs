@@ -1,22 +1,18 @@
-//! Every source of credentials, and the trial: a token is offered to the sources of its place in order, and the first that accepts wins.
-//! A source that cannot answer makes a refusal of all others a doubt, never an allow.
+//! Every source of credentials, and the places that they read: the first place that presents anything decides.
+//! Says nothing of how a credential is proved, and never falls back to a later place.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
-use std::sync::Arc;
-
-use super::caller::{At, Caller, Listed, Proved, SourceId, Who};
+use super::amend::Open;
+use super::caller::{At, Caller, Listed, SourceId, Who};
 use super::certificate::{self, Identities, Identity};
-use super::grant::{Grant, names};
-use super::jwt::{Failed, Jwt, Parsed, bound};
+use super::grant::Grant;
+use super::jwt::Jwt;
+use super::managed::Managed;
 use super::roles::Roles;
 use super::roster::Roster;
-use super::world::{Backing, Memory, Settled, Wait};
-use super::{Cause, Proof, roster};
-use crate::credential::certificate::Certificate;
-use crate::credential::digest::{Tag, TagKey};
+use super::world::{Backing, Memory, Settled};
+use super::{Cause, Proof, factor, roster};
+use crate::credential::digest::TagKey;
 use crate::credential::{Place, Presented};
-use crate::jose::Claims;
 use crate::request::{Headers, Link, RequestView};
 use crate::scope::Universe;
 
@@ -38,6 +34,7 @@ pub enum Means {
     Signed(Box<Signed>),
     Certificate(Identities),
     Introspected(Box<Introspected>),
+    Managed(Box<Managed>),
     /// Development only: whoever comes is this one.
     Noop(Box<Identity>),
 }
@@ -59,13 +56,24 @@ pub struct Introspected {
 /// Every source, and every place that some source reads in order of first mention.
 #[derive(Debug)]
 pub struct Sources {
-    list: Vec<Source>,
+    pub(super) list: Vec<Source>,
     places: Vec<(Place, Vec<SourceId>)>,
     pub roles: Roles,
-    universe: Universe,
-    key: TagKey,
-    memory: Box<dyn Memory>,
-    backing: Option<Backing>,
+    pub(super) universe: Universe,
+    pub(super) key: TagKey,
+    pub(super) memory: Box<dyn Memory>,
+    pub(super) backing: Option<Backing>,
+    /// Where an MFA token may come; none where there is nobody to make one.
+    factor: Option<Place>,
+}
+
+/// What the rule of a request asks of the proof.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Whether a query parameter may be a credential here.
+    pub query: bool,
+    /// Whether it matters when a second factor was shown.
+    pub factor: bool,
 }
 
 /// The circumstances of a request beside the request itself.
@@ -73,29 +81,9 @@ pub struct Sources {
 pub struct Asked<'a> {
     /// Seconds since 1970.
     pub now: i64,
-    /// Whether a query parameter may be a credential here.
-    pub query: bool,
+    pub wanted: Wanted,
     /// What became of waiting for the outside, so far.
     pub settled: &'a [(At, Settled)],
-}
-
-/// What is known of a presented token, each part worked out once.
-struct Trial<'t> {
-    token: &'t str,
-    tag: Tag,
-    parsed: OnceCell<Option<Parsed<'t>>>,
-    remembered: OnceCell<Option<Arc<Proved>>>,
-    link: Link<'t>,
-    certificate: OnceCell<Option<Cow<'t, Certificate>>>,
-    now: i64,
-}
-
-/// One means' answer to a token.
-enum Said<'s> {
-    Caller(Caller<'s>),
-    No(Cause, Option<Cow<'s, str>>),
-    Unreachable,
-    Waits(Wait),
 }
 
 impl Sources {
@@ -109,12 +97,13 @@ impl Sources {
                 }
             }
         }
-        Self { list, places, roles, universe, key, memory, backing: None }
+        Self { list, places, roles, universe, key, memory, backing: None, factor: None }
     }
 
     /// From now on decisions depend on what this store holds, too.
     pub fn back(&mut self, backing: Backing) {
         self.backing = Some(backing);
+        self.factor = Some(factor::place());
     }
 
     pub fn list(&self) -> &[Source] {
@@ -122,188 +111,103 @@ impl Sources {
     }
 
     pub fn authenticate<H: Headers>(&self, view: &RequestView<'_, H>, asked: Asked<'_>) -> Proof<'_> {
-        match self.first_presented(view, asked) {
-            proof @ (Proof::Caller(_) | Proof::Ambiguous | Proof::Waits(_)) => proof,
+        let open = self.open();
+        let proof = match self.first_presented(view, asked, &open) {
+            proof @ (Proof::Caller(_) | Proof::Ambiguous | Proof::NoProfile | Proof::Waits(_)) => proof,
             proof @ (Proof::Nothing | Proof::Refused { .. } | Proof::Unreachable) => self.anybody().unwrap_or(proof),
+        };
+        match proof {
+            Proof::Caller(caller) if asked.wanted.factor => self.with_factor(caller, view, &open, asked.now),
+            proof => proof,
         }
     }
 
-    fn first_presented<H: Headers>(&self, view: &RequestView<'_, H>, asked: Asked<'_>) -> Proof<'_> {
+    fn first_presented<H: Headers>(&self, view: &RequestView<'_, H>, asked: Asked<'_>, open: &Open) -> Proof<'_> {
         for (place, readers) in &self.places {
-            match place.read(view, asked.query) {
-                Presented::Nothing => {}
-                Presented::Ambiguous => return Proof::Ambiguous,
-                Presented::Malformed => return Proof::Refused { cause: Cause::Malformed, id: None },
-                Presented::Token(token) => return self.prove(&token, (place, readers), view.link, asked),
-                Presented::Certificate => return self.identify(view.link, (place, readers), asked.now),
+            match (place.read(view, asked.wanted.query), open) {
+                (Presented::Nothing, _) => {}
+                (Presented::Ambiguous, _) => return Proof::Ambiguous,
+                (Presented::Malformed, _) => return Proof::Refused { cause: Cause::Malformed, id: None },
+                // Anything that is known may have been revoked meanwhile.
+                (Presented::Token(_) | Presented::Certificate, Open::Out) => return Proof::Unreachable,
+                (Presented::Token(token), _) => return self.prove(&token, (place, readers), view.link, (asked, open)),
+                (Presented::Certificate, _) => return self.identify(view.link, (place, readers), (asked.now, open)),
             }
         }
         Proof::Nothing
     }
 
-    /// Tries a token at each source that reads its place.
-    fn prove<'s>(&'s self, token: &str, (place, readers): (&'s Place, &[SourceId]), link: Link<'_>, asked: Asked<'_>) -> Proof<'s> {
-        let tag = self.key.of_token(token);
-        let trial = Trial { token, tag, parsed: OnceCell::new(), remembered: OnceCell::new(), link, certificate: OnceCell::new(), now: asked.now };
-        let mut refused = (Cause::Unknown, None);
-        let (mut unreachable, mut waits) = (false, None);
-        for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
-            for (means, proof) in source.means.iter().enumerate() {
-                let at = At { source: id, means };
-                match self.ask((source, proof), at, &trial, asked) {
-                    Said::Caller(caller) => return Proof::Caller(Caller { place: Some(place), ..caller }),
-                    Said::No(cause, id) if telling(cause) >= telling(refused.0) => refused = (cause, id),
-                    Said::No(..) => {}
-                    Said::Unreachable => unreachable = true,
-                    Said::Waits(wait) => waits = waits.or(Some(wait)),
-                }
-            }
-        }
-        match (waits, unreachable) {
-            (Some(wait), _) => Proof::Waits(wait),
-            (None, true) => Proof::Unreachable,
-            (None, false) => Proof::Refused { cause: refused.0, id: refused.1 },
-        }
-    }
-
-    fn ask<'s>(&'s self, (source, means): (&'s Source, &'s Means), at: At, trial: &Trial<'_>, asked: Asked<'_>) -> Said<'s> {
-        let caller = |who| Said::Caller(Caller { source: at.source, credential: &source.name, place: None, who });
-        match means {
-            Means::Listed(roster) => match roster.find(trial.token, trial.tag, asked.now) {
-                Ok((entry, until)) => {
-                    let listed = self.listed(roster, entry);
-                    listed.map_or(Said::No(Cause::Unknown, None), |listed| caller(Who::Listed(Listed { until, ..listed })))
-                }
-                Err((cause, entry)) => Said::No(cause, entry.map(|entry| Cow::Borrowed(&*entry.id))),
-            },
-            // Who comes with a certificate shows no token.
-            Means::Certificate(_) | Means::Noop(_) => Said::No(Cause::Unknown, None),
-            Means::Signed(signed) => match self.recall(at, trial, asked.now, signed) {
-                Some(proved) => trial.bound(proved, caller),
-                None => self.verify(signed, at, trial, asked, caller),
-            },
-            Means::Introspected(introspected) => self.introspect(introspected, at, trial, asked, caller),
-        }
-    }
-
-    /// A proof from before, if it would be the same now: not over, and by the key set of today.
-    fn recall(&self, at: At, trial: &Trial<'_>, now: i64, signed: &Signed) -> Option<Arc<Proved>> {
-        let proved = trial.remembered(&*self.memory).filter(|proved| proved.at == at)?;
-        let current = signed.jwt.keys.current(now);
-        let same = matches!((&current, &proved.keys), (Some(current), Some(used)) if Arc::ptr_eq(current, used));
-        if same && now < proved.until {
-            return Some(proved);
-        }
-        self.memory.forget(trial.tag);
-        None
-    }
-
-    fn verify<'s>(&'s self, signed: &Signed, at: At, trial: &Trial<'_>, asked: Asked<'_>, caller: impl Fn(Who<'s>) -> Said<'s>) -> Said<'s> {
-        let Some(parsed) = trial.parsed.get_or_init(|| Parsed::read(trial.token)) else { return Said::No(Cause::Unknown, None) };
-        let settled = asked.settled.iter().find(|(settled, _)| *settled == at).map(|(_, settled)| settled);
-        let proof = match signed.jwt.prove(parsed, asked.now) {
-            Ok(proof) => proof,
-            Err(Failed::NotOurs(cause)) => return Said::No(cause, None),
-            Err(Failed::UnknownKey | Failed::NoKeys) if settled.is_none() && signed.jwt.keys.is_live() => {
-                return Said::Waits(Wait { at, token: None });
-            }
-            // A key that is not there, and nobody to say whether it should be.
-            Err(Failed::UnknownKey) if matches!(settled, Some(Settled::Unreachable)) => return Said::Unreachable,
-            Err(Failed::UnknownKey) => return Said::No(Cause::UnknownKey, None),
-            Err(Failed::NoKeys) => return Said::Unreachable,
-            Err(Failed::Because(cause)) => {
-                // Whose token it would be may be told only once its signature holds; an expired one's does.
-                let id = (cause == Cause::Expired).then(|| signed.grant.id(&parsed.claims).ok()).flatten();
-                return Said::No(cause, id.map(|id| Cow::Owned(id.into_string())));
+    /// The caller, with when it last showed a second factor.
+    fn with_factor<'s, H: Headers>(&'s self, caller: Caller<'s>, view: &RequestView<'_, H>, open: &Open, now: i64) -> Proof<'s> {
+        let login = caller.claims().and_then(|claims| factor::of_login(claims, now));
+        let (Some(place), Some(backing), Open::Book { book, .. }) = (&self.factor, &self.backing, open) else {
+            return Proof::Caller(Caller { factor: login, ..caller });
+        };
+        let token = match place.read(view, false) {
+            Presented::Ambiguous => return Proof::Ambiguous,
+            Presented::Nothing | Presented::Malformed | Presented::Certificate => None,
+            Presented::Token(token) => {
+                let enrolled = book.enrolled(caller.realm(), caller.tenant(), caller.id());
+                enrolled.and_then(|enrolled| factor::of_token(&token, &backing.factors, (&caller, enrolled), now))
             }
         };
-        let principal = match signed.grant.principal(Arc::clone(&parsed.claims), proof.key, &self.universe, &self.roles) {
-            Ok(principal) => principal,
-            Err(cause) => return Said::No(cause, None),
-        };
-        let lasting = proof.keys.is_some();
-        let proved = Arc::new(Proved { at, keys: proof.keys, until: proof.until, bound: proof.bound, principal });
-        if lasting {
-            self.memory.keep(trial.tag, &proved);
-        }
-        trial.bound(proved, caller)
-    }
-
-    fn introspect<'s>(
-        &'s self,
-        introspected: &Introspected,
-        at: At,
-        trial: &Trial<'_>,
-        asked: Asked<'_>,
-        caller: impl Fn(Who<'s>) -> Said<'s>,
-    ) -> Said<'s> {
-        let Some((_, settled)) = asked.settled.iter().find(|(settled, _)| *settled == at) else {
-            return Said::Waits(Wait { at, token: Some(trial.token.into()) });
-        };
-        let claims = match settled {
-            Settled::Active(claims) => claims,
-            Settled::Inactive => return Said::No(Cause::Inactive, None),
-            Settled::Unreachable | Settled::Refreshed => return Said::Unreachable,
-        };
-        let proved = introspected.check(claims, asked.now).and_then(|(until, bound)| {
-            let principal = introspected.grant.principal(Arc::clone(claims), 0, &self.universe, &self.roles)?;
-            Ok(Arc::new(Proved { at, keys: None, until, bound, principal }))
-        });
-        match proved {
-            // Who asked the issuer remembers its answer, and for how long it counts.
-            Ok(proved) => trial.bound(proved, caller),
-            Err(cause) => Said::No(cause, None),
-        }
+        Proof::Caller(Caller { factor: login.max(token), ..caller })
     }
 
     fn anybody(&self) -> Option<Proof<'_>> {
         self.list.iter().enumerate().find_map(|(index, source)| {
             let identity = source.means.iter().find_map(|means| match means {
                 Means::Noop(identity) => Some(identity),
-                Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) => None,
+                Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) | Means::Managed(_) => None,
             })?;
             let who = Who::Listed(identity.listed(&self.roles)?);
-            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, place: None, who }))
+            Some(Proof::Caller(Caller { source: SourceId(index), credential: &source.name, place: None, who, factor: None }))
         })
     }
 
     /// The caller of a connection whose client showed a certificate.
-    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId]), now: i64) -> Proof<'s> {
+    fn identify<'s>(&'s self, link: Link<'_>, (place, readers): (&'s Place, &[SourceId]), (now, open): (i64, &Open)) -> Proof<'s> {
         let certificate = match link.certificate.map(|shown| certificate::read(shown, now)).transpose() {
             Ok(certificate) => certificate,
             Err(cause) => return Proof::Refused { cause, id: None },
         };
         let until = certificate.as_ref().map(|certificate| certificate.not_after.saturating_add(1));
         for (id, source) in readers.iter().filter_map(|id| Some((*id, self.list.get(id.0)?))) {
-            for means in &source.means {
-                let Means::Certificate(identities) = means else { continue };
+            for (means, proof) in source.means.iter().enumerate() {
+                let Means::Certificate(identities) = proof else { continue };
                 if let Some(listed) = identities.find(link.principal, certificate.as_deref(), &self.roles) {
-                    return Proof::Caller(Caller {
-                        source: id,
-                        credential: &source.name,
-                        place: Some(place),
-                        who: Who::Listed(Listed { until, ..listed }),
-                    });
+                    let who = Who::Listed(Listed { until, ..listed });
+                    let caller = Caller { source: id, credential: &source.name, place: Some(place), who, factor: None };
+                    return self.amend(caller, (At { source: id, means }, None), (open, now));
                 }
             }
         }
         Proof::Refused { cause: Cause::Unknown, id: None }
     }
 
-    fn listed<'s>(&'s self, roster: &'s Roster, entry: &'s roster::Entry) -> Option<Listed<'s>> {
+    pub(super) fn listed<'s>(&'s self, roster: &'s Roster, entry: &'s roster::Entry) -> Option<Listed<'s>> {
         let (scopes, roles) = (roster.scopes(entry)?, self.roles.set(entry.roles)?);
         Some(Listed { id: &entry.id, scopes, roles, tenant: roster.tenant(entry), restricted: entry.restricted, until: None })
     }
 
     /// The caller that a credential id stands for, where an operator asks on its behalf.
-    pub fn by_id(&self, id: &str) -> Option<Caller<'_>> {
+    pub fn by_id(&self, id: &str, now: i64) -> Option<Caller<'_>> {
+        let open = self.open();
         self.list.iter().enumerate().find_map(|(index, source)| {
-            let listed = source.means.iter().find_map(|means| match means {
-                Means::Listed(roster) => self.listed(roster, roster.by_id(id)?),
-                Means::Certificate(identities) => identities.by_id(id, &self.roles),
-                Means::Signed(_) | Means::Introspected(_) | Means::Noop(_) => None,
-            })?;
-            Some(Caller { source: SourceId(index), credential: &source.name, place: None, who: Who::Listed(listed) })
+            let caller = |who| Caller { source: SourceId(index), credential: &source.name, place: None, who, factor: None };
+            source.means.iter().enumerate().find_map(|(means, proof)| {
+                let at = At { source: SourceId(index), means };
+                let listed = match proof {
+                    Means::Listed(roster) => self.listed(roster, roster.by_id(id)?),
+                    Means::Certificate(identities) => identities.by_id(id, &self.roles),
+                    Means::Managed(_) => return self.key_by_id(id, at, &open, now).map(|kept| caller(Who::Kept(kept))),
+                    Means::Signed(_) | Means::Introspected(_) | Means::Noop(_) => None,
+                };
+                match self.amend(caller(Who::Listed(listed?)), (at, None), (&open, now)) {
+                    Proof::Caller(caller) => Some(caller),
+                    Proof::Nothing | Proof::Ambiguous | Proof::Refused { .. } | Proof::NoProfile | Proof::Unreachable | Proof::Waits(_) => None,
+                }
+            })
         })
     }
 
@@ -315,12 +219,12 @@ impl Sources {
             Some(source) => readers.contains(&source) && forwards(source),
             None => readers.iter().all(|id| forwards(*id)),
         };
-        self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place)
+        self.places.iter().filter(move |(_, readers)| !kept(readers)).map(|(place, _)| place).chain(&self.factor)
     }
 
     /// The headers that some source reads.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
-        self.places.iter().filter_map(|(place, _)| match place {
+        self.places.iter().map(|(place, _)| place).chain(&self.factor).filter_map(|place| match place {
             Place::Bearer => Some("authorization"),
             Place::Header(name) => Some(&**name),
             Place::Cookie(_) => Some("cookie"),
@@ -333,65 +237,20 @@ impl Sources {
         self.places.iter().any(|(place, _)| matches!(place, Place::Cookie(_)))
     }
 
+    /// The sources of managed keys.
+    pub fn managed(&self) -> impl Iterator<Item = &Managed> {
+        self.list.iter().flat_map(|source| &source.means).filter_map(|means| match means {
+            Means::Managed(managed) => Some(&**managed),
+            Means::Listed(_) | Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) | Means::Noop(_) => None,
+        })
+    }
+
     /// How many tokens may be presented, rotated ones in their grace included.
     pub fn tokens(&self) -> usize {
         let listed = |means: &Means| match means {
             Means::Listed(roster) => roster.len(),
-            Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) | Means::Noop(_) => 0,
+            Means::Signed(_) | Means::Certificate(_) | Means::Introspected(_) | Means::Managed(_) | Means::Noop(_) => 0,
         };
         self.list.iter().flat_map(|source| &source.means).map(listed).sum()
-    }
-}
-
-/// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
-/// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
-fn telling(cause: Cause) -> usize {
-    let vague = [Cause::Unknown, Cause::Inactive, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
-    vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
-}
-
-impl Trial<'_> {
-    fn remembered(&self, memory: &dyn Memory) -> Option<Arc<Proved>> {
-        self.remembered.get_or_init(|| memory.recall(self.tag)).clone()
-    }
-
-    /// A token that is bound to a certificate counts only with that certificate, each time.
-    fn bound<'s>(&self, proved: Arc<Proved>, caller: impl Fn(Who<'s>) -> Said<'s>) -> Said<'s> {
-        let Some(thumbprint) = &proved.bound else { return caller(Who::Proved(proved)) };
-        let shown = self.certificate.get_or_init(|| self.link.certificate.and_then(|shown| certificate::read(shown, self.now).ok()));
-        match shown {
-            Some(certificate) if certificate.sha256 == *thumbprint => caller(Who::Proved(proved)),
-            Some(_) | None => Said::No(Cause::Bound, None),
-        }
-    }
-}
-
-impl Introspected {
-    /// What RFC 7662 §2.2 lets an answer say; gives the second from which it counts no more.
-    fn check(&self, claims: &Claims, now: i64) -> Result<(i64, Option<[u8; 32]>), Cause> {
-        let date = |name: &str| claims.date(name).map_err(|_| Cause::Claims);
-        if date("nbf")?.is_some_and(|start| start > now) {
-            return Err(Cause::NotYetValid);
-        }
-        let expires = date("exp")?.unwrap_or(i64::MAX);
-        if now >= expires {
-            return Err(Cause::Expired);
-        }
-        if self.issuer.as_deref().is_some_and(|issuer| claims.text("iss") != Some(issuer)) {
-            return Err(Cause::Issuer);
-        }
-        if !self.audiences.is_empty() {
-            let said = names(claims, "aud")?;
-            if !said.iter().any(|said| self.audiences.iter().any(|audience| **audience == **said)) {
-                return Err(Cause::Audience);
-            }
-        }
-        Ok((expires, bound(claims)?))
-    }
-}
-
-impl std::fmt::Debug for Trial<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Trial(…)")
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::book::Book;
 use super::caller::{At, Proved};
+use super::kept::Kept;
 use super::pepper::Peppers;
 use crate::credential::digest::Tag;
 use crate::jose::{Claims, KeySet};
@@ -68,6 +69,10 @@ pub trait Memory: fmt::Debug + Send + Sync {
     fn recall(&self, tag: Tag) -> Option<Arc<Proved>>;
     fn keep(&self, tag: Tag, proved: &Arc<Proved>);
     fn forget(&self, tag: Tag);
+
+    /// The same for what was put together with the store.
+    fn recall_kept(&self, tag: Tag) -> Option<Arc<Kept>>;
+    fn keep_kept(&self, tag: Tag, kept: &Arc<Kept>);
 }
 
 /// Remembers nothing: for commands that ask once.
@@ -82,6 +87,12 @@ impl Memory for Forgetful {
     fn keep(&self, _tag: Tag, _proved: &Arc<Proved>) {}
 
     fn forget(&self, _tag: Tag) {}
+
+    fn recall_kept(&self, _tag: Tag) -> Option<Arc<Kept>> {
+        None
+    }
+
+    fn keep_kept(&self, _tag: Tag, _kept: &Arc<Kept>) {}
 }
 
 /// What became of waiting for the outside.

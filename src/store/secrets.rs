@@ -79,8 +79,32 @@ pub fn read(path: &Path) -> Result<(StoreKeys, bool), KeysFault> {
     Ok((keys, meta.permissions().mode() & OPEN_TO_OTHERS != 0))
 }
 
+/// The keys of a file that must be there. `Err` has one line a fault.
+pub fn read_for_use(path: &Path) -> Result<StoreKeys, Vec<String>> {
+    let told = |why: String| format!("`store_keys`: {} {why}", path.display());
+    match read(path) {
+        Ok((keys, _)) => Ok(keys),
+        Err(KeysFault::Absent) => Err(vec![told("is not there".into())]),
+        Err(KeysFault::Wrong(faults)) => Err(faults.into_iter().map(told).collect()),
+    }
+}
+
+/// The same for a store in a file: with a new store come new keys.
+pub fn read_or_make(path: &Path, store: &Path) -> Result<StoreKeys, Vec<String>> {
+    // Asked first: another process may be making both.
+    let is_old = std::fs::metadata(store).is_ok_and(|store| store.len() > 0);
+    if matches!(read(path), Err(KeysFault::Absent)) {
+        if is_old {
+            let (keys, store) = (path.display(), store.display());
+            return Err(vec![format!("`store_keys`: {keys} is not there, and the store {store} was written under its keys; put it back")]);
+        }
+        make(path).map_err(|error| vec![format!("`store_keys`: {} cannot be made: {error}", path.display())])?;
+    }
+    read_for_use(path)
+}
+
 /// A file with one new key, for this user alone. Of several that make it at once, one does, and all read that one's.
-pub fn make(path: &Path) -> io::Result<()> {
+fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut key = Zeroizing::new([0; LENGTH]);
     getrandom::fill(&mut *key).map_err(io::Error::other)?;

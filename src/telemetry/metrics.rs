@@ -38,6 +38,10 @@ struct CredentialLabels {
     credential: String,
 }
 
+/// There is one store, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabels {}
+
 /// Upper bounds of the decision histogram in nanoseconds: 1 µs to 10 ms.
 const DECISION: [u64; 8] = [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000, 10_000_000];
 /// Upper bounds of the upstream histogram in nanoseconds: 1 ms to 30 s.
@@ -67,6 +71,9 @@ pub struct Metrics {
     refused: Family<BoundLabels, Counter>,
     ended: Family<CauseLabels, Counter>,
     key_sets: Family<CredentialLabels, Gauge>,
+    stores: Family<StoreLabels, Gauge>,
+    keys: Gauge,
+    pub store_failures: Counter,
     pub upstream: std::sync::Arc<Timings>,
 }
 
@@ -87,6 +94,9 @@ impl Default for Metrics {
             refused: Family::default(),
             ended: Family::default(),
             key_sets: Family::default(),
+            stores: Family::default(),
+            keys: Gauge::default(),
+            store_failures: Counter::default(),
             upstream: timings(&UPSTREAM),
         };
         metrics.register();
@@ -116,6 +126,14 @@ impl Metrics {
             Unit::Seconds,
             self.key_sets.clone(),
         );
+        registry.register_with_unit(
+            "store_age",
+            "Time since the store was known to be as decisions take it; no line without a store or before it was first read",
+            Unit::Seconds,
+            self.stores.clone(),
+        );
+        registry.register("store_failures", "Readings of the store that failed", self.store_failures.clone());
+        registry.register("keys", "Managed keys that are known, revoked ones included", self.keys.clone());
         registry.register_with_unit(
             "upstream",
             "Time to the head of the upstream's answer",
@@ -161,6 +179,14 @@ impl Metrics {
             Some(age) => drop(self.key_sets.get_or_create(&labels).set(i64::try_from(age).unwrap_or(i64::MAX))),
             None => drop(self.key_sets.remove(&labels)),
         }
+    }
+
+    /// `age` is `None` where no store was read yet.
+    pub fn store(&self, age: Option<Duration>, keys: usize) {
+        if let Some(age) = age {
+            self.stores.get_or_create(&StoreLabels {}).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        }
+        self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     /// OpenMetrics text, which Prometheus reads.

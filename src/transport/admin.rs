@@ -73,6 +73,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     for set in admin.gate.live.status().key_sets {
         metrics.key_set(set.credential, set.status.age_seconds);
     }
+    if let Some(keeper) = admin.gate.live.keeper() {
+        metrics.store(keeper.age(), keeper.keys());
+    }
     ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
 }
 

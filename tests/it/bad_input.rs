@@ -199,6 +199,9 @@ fn every_bad_route_is_refused_at_its_place() {
         ("/x: {allow_paths: [semicolon]}", "route `/x` needs nothing"),
         ("/x: {authenticated: true, allow_paths: [dots]}", "route `/x`: `allow_paths` has `dots`; known are"),
         ("/x: {authenticated: true, max_body: 1KiB}", "route `/x`: `max_body` bounds what `tools` inspects"),
+        ("/x: {mfa: {max_age: 0s}}", "route `/x`: `mfa.max_age` is 0 seconds; it is from `1s` on"),
+        ("/x: {mfa: {max_age: 300}}", "`routes./x.mfa.max_age` is `300`; it is a duration"),
+        ("/x: {mfa: true}", "`routes./x.mfa` is `true`"),
         ("/x: {tools: {}}", "route `/x` lists no tools"),
         ("/x: {tools: {a: []}}", "route `/x`, tool `a` has an empty list of scopes"),
         ("/x: {tools: {a: b:c}, max_body: 4MiB}", "route `/x`: `max_body` is `4MiB`; it is from `1B` to `3MiB`"),
@@ -274,15 +277,13 @@ fn credentials_that_prove_nothing_are_faults() {
 fn every_key_of_a_later_version_is_refused_by_name() {
     let mut later = BTreeSet::new();
     collect(&FILE, &mut Vec::new(), &mut later);
-    assert!(later.len() > 10, "{later:?}");
+    assert!(!later.is_empty());
     for (path, said) in later {
         let config = path.iter().rev().fold("7".to_owned(), |inner, key| format!("{{\"{key}\": {inner}}}"));
         let faults = faults_of(&config);
         let expected = format!("key `{said}` is not yet available in this version; remove it (scopegate.yaml:1:");
         assert!(faults.iter().any(|fault| fault.starts_with(&expected)), "{config}: {faults:?}");
     }
-    let expected = "`credentials.keys.kind: api_key` is not yet available in this version; `static` or `jwt` or";
-    one(&faults_of("credentials: {keys: {kind: api_key}}\nroutes: {/: public}\n"), expected);
 }
 
 fn collect(shape: &Shape, path: &mut Vec<String>, later: &mut BTreeSet<(Vec<String>, String)>) {
@@ -335,7 +336,7 @@ forward: {headers: {x-me: '${NOPE}'}}
         "`listen.admin` is `nowhere`; it is `host:port`, `unix:/path` or `off` (scopegate.yaml:3:10)",
         "credential `tokens` place `query:a b` is unknown; it is `bearer`, `header:NAME`, `cookie:NAME` or `query:NAME` (scopegate.yaml:7:52)",
         "route `GET /orders`: `orders read` is none of `public`, `authenticated`, `deny` and no scope `resource:action` (scopegate.yaml:9:16)",
-        "route `POST /orders` needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools` or `authenticated: true` (scopegate.yaml:10:17)",
+        "route `POST /orders` needs nothing; add `scopes`, `any_scopes`, `roles`, `credentials`, `tools`, `mfa`, `authenticated: true` or `public: true` (scopegate.yaml:10:17)",
         "route `/{y}/b` and route `/a/{x}` match the same requests and neither is more specific; make one of them more specific (scopegate.yaml:12:3)",
         "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement (scopegate.yaml:13:10)",
         "entry `a` has scope `a b`, which has a character that RFC 6750 does not allow; a scope is `resource:action` in visible ASCII without space, quote or backslash (tokens.json)",

@@ -291,7 +291,10 @@ fn no_debug_form_has_a_secret() {
         let raw = RawRequest { method: b"GET", target: b"/app", host: None, headers: &headers, link: Default::default() };
         let view = RequestView::read(&raw).unwrap();
         outputs.add("Presented in a header", format!("{:?}", Place::Header("x-api-key".into()).read(&view, false)));
-        outputs.add("Proof", format!("{:?}", loaded.sources.authenticate(&view, scopegate::principal::Asked { now: 0, query: false, settled: &[] })));
+        outputs.add(
+            "Proof",
+            format!("{:?}", loaded.sources.authenticate(&view, scopegate::principal::Asked { now: 0, wanted: Default::default(), settled: &[] })),
+        );
     }
     let live = Live::default();
     live.swap(loaded);

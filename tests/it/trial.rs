@@ -12,8 +12,9 @@ use scopegate::jose::{Algorithm, Claims, HmacKey, Jwk, Key, KeySet, sign_hs256};
 use scopegate::live::memory::Remembered;
 use scopegate::principal::grant::Grant;
 use scopegate::principal::jwt::{Jwt, Preset, Rules};
+use scopegate::principal::kept::Kept;
 use scopegate::principal::roles::Roles;
-use scopegate::principal::{Asked, At, Cause, Introspected, Keys, Means, Memory, Proof, Proved, Settled, Signed, Source, SourceId, Sources};
+use scopegate::principal::{Asked, At, Cause, Introspected, Keys, Means, Memory, Proof, Proved, Settled, Signed, Source, SourceId, Sources, Wanted};
 use scopegate::request::{Link, RawRequest, RequestView, Shown};
 use scopegate::scope::Universe;
 use serde_json::{Value, json};
@@ -73,6 +74,12 @@ impl Memory for Book {
         self.0.1.lock().unwrap().push("forget");
         self.0.0.forget(tag);
     }
+
+    fn recall_kept(&self, _tag: Tag) -> Option<Arc<Kept>> {
+        None
+    }
+
+    fn keep_kept(&self, _tag: Tag, _kept: &Arc<Kept>) {}
 }
 
 fn tags() -> TagKey {
@@ -119,11 +126,11 @@ fn tried(sources: &Sources, token: &str, now: i64, certificate: Option<&str>, se
     let link = Link { certificate: certificate.map(|text| Shown::Text(text.as_bytes())), ..Link::default() };
     let raw = RawRequest { method: b"GET", target: b"/", host: None, headers: &headers, link };
     let view = RequestView::read(&raw).unwrap();
-    match sources.authenticate(&view, Asked { now, query: false, settled }) {
+    match sources.authenticate(&view, Asked { now, wanted: Wanted::default(), settled }) {
         Proof::Caller(caller) => format!("{} by {}", caller.id(), caller.credential),
-        Proof::Refused { cause, id } => format!("{}{}", cause.as_str(), id.map(|id| format!(" of {id}")).unwrap_or_default()),
+        Proof::Refused { cause, id } => format!("{}{}", cause.as_str(), id.map(|id| format!(" of {}", id.as_str())).unwrap_or_default()),
         Proof::Waits(wait) => format!("waits for {}", wait.at.source.0),
-        other @ (Proof::Nothing | Proof::Ambiguous | Proof::Unreachable) => format!("{other:?}"),
+        other @ (Proof::Nothing | Proof::Ambiguous | Proof::NoProfile | Proof::Unreachable) => format!("{other:?}"),
     }
 }
 
@@ -368,6 +375,6 @@ fn what_is_tried_and_remembered_has_no_printable_form() {
     let (sources, _) = sources(vec![signed(&Ring::of(&["a"]), |_| {})]);
     let token = token("a", &json!({"sub": "u", "exp": NOW + 100, "planted": "planted-claim"}));
     assert_eq!(asked(&sources, &token), "u by 0");
-    let shown = format!("{sources:?} {:?}", sources.by_id("u"));
+    let shown = format!("{sources:?} {:?}", sources.by_id("u", 0));
     assert!(!shown.contains("planted-claim") && !shown.contains(&token), "{shown}");
 }

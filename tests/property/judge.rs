@@ -7,7 +7,7 @@ use scopegate::policy::pattern::Pattern;
 use scopegate::policy::table::Table;
 use scopegate::policy::{Access, Needs, Outcome, Policy, Reason, Rule, Tools};
 use scopegate::principal::roles::{Definition, Roles};
-use scopegate::principal::{Caller, Cause, Listed, Proof, SourceId, Who};
+use scopegate::principal::{Caller, Cause, Listed, Named, Proof, SourceId, Who};
 use scopegate::request::{Body, RawRequest, RequestView};
 use scopegate::scope::{Scope, ScopeSet, Universe};
 
@@ -17,6 +17,8 @@ const SCOPES: [&str; 6] = ["a:read", "a:write", "b:read", "b:c:d", "admin:x", "l
 const HELD: [&str; 8] = ["a:read", "a:*", "b:read", "b:c:*", "*", "admin:x", "lone", "c:x"];
 const ROLES: [&str; 3] = ["user", "editor", "owner"];
 const TOOLS: [&str; 3] = ["run", "stop", "look"];
+const NOW: i64 = 1_000_000;
+const MAX_AGES: [u32; 2] = [1, 300];
 const TENANTS: [Option<&str>; 3] = [None, Some("t1"), Some("t2")];
 
 /// A rule in words.
@@ -24,7 +26,7 @@ const TENANTS: [Option<&str>; 3] = [None, Some("t1"), Some("t2")];
 enum Meant {
     Public,
     Deny,
-    Needs { all: Vec<&'static str>, any: Vec<&'static str>, roles: Vec<&'static str>, sources: Vec<usize>, tools: Option<Tooling> },
+    Needs { all: Vec<&'static str>, any: Vec<&'static str>, roles: Vec<&'static str>, sources: Vec<usize>, tools: Option<Tooling>, mfa: Option<u32> },
 }
 
 type Tooling = (BTreeMap<&'static str, Vec<&'static str>>, usize);
@@ -42,7 +44,9 @@ fn meant(random: &mut Random) -> Meant {
                 let scopes = random.some_of(&TOOLS).into_iter().map(|tool| (tool, few(random, &SCOPES))).collect();
                 (scopes, random.pick(&[60, 120, 1000]))
             });
-            Meant::Needs { all: few(random, &SCOPES), any: few(random, &SCOPES), roles: few(random, &ROLES), sources: few(random, &[0, 1]), tools }
+            let mfa = random.once_in(3).then(|| random.pick(&MAX_AGES));
+            let (all, any) = (few(random, &SCOPES), few(random, &SCOPES));
+            Meant::Needs { all, any, roles: few(random, &ROLES), sources: few(random, &[0, 1]), tools, mfa }
         }
     }
 }
@@ -52,7 +56,8 @@ fn compiled(name: &str, meant: &Meant, universe: &mut Universe) -> Rule {
     let access = match meant {
         Meant::Public => Access::Public,
         Meant::Deny => Access::Deny,
-        Meant::Needs { all, any, roles, sources, tools } => Access::Needs(Needs {
+        Meant::Needs { all, any, roles, sources, tools, mfa } => Access::Needs(Needs {
+            mfa: *mfa,
             all: ids(all),
             any: ids(any),
             roles: roles.iter().map(|role| (*role).into()).collect(),
@@ -76,6 +81,8 @@ struct Asked {
     /// The tools that a body calls; `None` is a body that is no JSON-RPC.
     calls: Option<Vec<&'static str>>,
     shown: usize,
+    /// When a second factor was shown.
+    factor: Option<i64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -96,13 +103,13 @@ fn has_role(assigned: &[&str], role: &str) -> bool {
 }
 
 fn expected(meant: &Meant, asked: Option<&Asked>, (extra, body): (&[&str], &str)) -> Answer {
-    let nothing = Meant::Needs { all: vec![], any: vec![], roles: vec![], sources: vec![], tools: None };
+    let nothing = Meant::Needs { all: vec![], any: vec![], roles: vec![], sources: vec![], tools: None, mfa: None };
     let meant = match meant {
         Meant::Public if extra.is_empty() => return Answer::Allow,
         Meant::Public => &nothing,
         Meant::Deny | Meant::Needs { .. } => meant,
     };
-    let (Meant::Needs { all, any, roles, sources, tools }, Some(asked)) = (meant, asked) else { return Answer::Deny };
+    let (Meant::Needs { all, any, roles, sources, tools, mfa }, Some(asked)) = (meant, asked) else { return Answer::Deny };
     let tenant_fits = match (asked.tenant, asked.said_tenants.as_slice()) {
         (None, _) | (_, []) => true,
         (Some(own), [said]) => own == *said,
@@ -112,7 +119,8 @@ fn expected(meant: &Meant, asked: Option<&Asked>, (extra, body): (&[&str], &str)
         && (any.is_empty() || any.iter().any(|scope| holds(&asked.held, scope)))
         && (roles.is_empty() || roles.iter().any(|role| has_role(&asked.roles, role)))
         && (sources.is_empty() || sources.contains(&asked.source))
-        && tenant_fits;
+        && tenant_fits
+        && mfa.is_none_or(|max_age| asked.factor.is_some_and(|at| NOW - at <= i64::from(max_age)));
     match (fits, tools) {
         (false, _) => Answer::Deny,
         (true, None) => Answer::Allow,
@@ -137,6 +145,7 @@ fn asked(random: &mut Random) -> Asked {
         extra: if random.once_in(4) { few(random, &SCOPES) } else { Vec::new() },
         calls: (!random.once_in(6)).then(|| (0..=random.below(2)).map(|_| random.pick(&["run", "stop", "look", "Run", "unknown"])).collect()),
         shown: random.below(4).min(2),
+        factor: random.pick(&[None, Some(NOW), Some(NOW + 60), Some(NOW - 1), Some(NOW - 2), Some(NOW - 300), Some(NOW - 301)]),
     }
 }
 
@@ -176,7 +185,7 @@ fn try_rule(random: &mut Random) {
     let view = RequestView::read(&raw).unwrap();
     let body = body_of(&asked);
     let shown = [Body::Unread, Body::Partial, Body::Whole(body.as_bytes())][asked.shown];
-    let question = Question { body: shown, extra_scopes: &asked.extra.join(" "), now: 0, settled: &[] };
+    let question = Question { body: shown, extra_scopes: &asked.extra.join(" "), now: NOW, settled: &[] };
     let caller = Caller {
         source: SourceId(asked.source),
         credential: "source",
@@ -189,11 +198,12 @@ fn try_rule(random: &mut Random) {
             restricted: false,
             until: None,
         }),
+        factor: asked.factor,
     };
     let (proof, proved) = match random.below(8) {
         0 => (Proof::Nothing, None),
         1 => (Proof::Ambiguous, None),
-        2 => (Proof::Refused { cause: random.pick(&[Cause::Unknown, Cause::Expired]), id: Some("id".into()) }, None),
+        2 => (Proof::Refused { cause: random.pick(&[Cause::Unknown, Cause::Expired]), id: Some(Named::Listed("id")) }, None),
         _ => (Proof::Caller(caller), Some(&asked)),
     };
     let decision = policy.judge(&view, question, |_| proof);

@@ -166,7 +166,9 @@ impl Verify {
                 | Cause::Signature
                 | Cause::UnknownKey
                 | Cause::Lifetime
-                | Cause::Inactive) => other.as_str().into(),
+                | Cause::Inactive
+                | Cause::Revoked
+                | Cause::NoProfile) => other.as_str().into(),
             },
         }
     }

@@ -200,7 +200,13 @@ fn external(desk: &mut Desk<'_>, node: &Node, scopes: &[Scope]) -> Option<Way> {
 fn with_restriction(way: Way, restricted: bool) -> Way {
     match way {
         Way::Signed { rules, keys, grant } => Way::Signed { rules, keys, grant: Grant { restricted, ..grant } },
-        other @ (Way::File { .. } | Way::Development | Way::Token(_) | Way::Certificates(_) | Way::Introspection { .. } | Way::Noop(_)) => other,
+        other @ (Way::File { .. }
+        | Way::Development
+        | Way::Token(_)
+        | Way::Certificates(_)
+        | Way::Introspection { .. }
+        | Way::Managed { .. }
+        | Way::Noop(_)) => other,
     }
 }
 

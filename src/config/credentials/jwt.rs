@@ -84,8 +84,12 @@ pub fn grant(desk: &mut Desk<'_>, usual: Grant) -> Grant {
             desk.fault(Some(node), &format!("has an empty path under `claims.{}`; it is a claim such as `sub` or `realm_access.roles`", name.text));
         }
     }
+    if let Some(claim) = desk.node.get("profile").and_then(|profile| profile.get("claim")).filter(|claim| claim.text() == Some("")) {
+        desk.fault(Some(claim), "has an empty `profile.claim`; it is the claim with the e-mail address, such as `email`");
+    }
+    let profile = desk.node.get("profile").map(|profile| profile.get("claim").and_then(Node::text).unwrap_or("email").into());
     let granted = desk.scopes(desk.node).into();
-    Grant { id, scopes, tenant, roles, email, granted, ..usual }
+    Grant { id, scopes, tenant, roles, email, profile, granted, ..usual }
 }
 
 fn algorithms(desk: &mut Desk<'_>) -> Vec<Algorithm> {

@@ -19,6 +19,7 @@ use super::tokens::{self, Context, MAX_FILE};
 use super::tree::Node;
 use crate::credential::Place;
 use crate::credential::digest::TagKey;
+use crate::credential::key_format::Format;
 use crate::introspection::{self, Introspector};
 use crate::jose::KeySet;
 use crate::keys::{Registry, Where};
@@ -27,6 +28,7 @@ use crate::live::outside::Outside;
 use crate::principal::certificate::Name;
 use crate::principal::grant::Grant;
 use crate::principal::jwt::{Jwt, Rules};
+use crate::principal::managed::Managed;
 use crate::principal::roles::Roles;
 use crate::principal::{At, Keys, Means, Signed, Source, SourceId, Sources};
 use crate::scope::{Scope, Universe};
@@ -41,9 +43,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether its callers come with claims of their own.
+    /// Whether its callers come with claims of their own, or may have a profile.
     pub fn has_claims(&self) -> bool {
-        self.means.iter().any(|way| matches!(way, Way::Signed { .. } | Way::Introspection { .. }))
+        self.means.iter().any(|way| matches!(way, Way::Signed { .. } | Way::Introspection { .. } | Way::Managed { .. }))
     }
 }
 
@@ -55,6 +57,7 @@ enum Way {
     Signed { rules: Rules, keys: Keying, grant: Grant },
     Certificates(Vec<(Name, Listed)>),
     Introspection { issuer: introspection::Settings, rules: crate::principal::Introspected },
+    Managed { format: Format, environment: String },
     Noop(Listed),
 }
 
@@ -62,7 +65,13 @@ impl Way {
     fn max_size(&self) -> usize {
         match self {
             Self::File { max_size, .. } => *max_size,
-            Self::Development | Self::Token(_) | Self::Signed { .. } | Self::Certificates(_) | Self::Introspection { .. } | Self::Noop(_) => 0,
+            Self::Development
+            | Self::Token(_)
+            | Self::Signed { .. }
+            | Self::Certificates(_)
+            | Self::Introspection { .. }
+            | Self::Managed { .. }
+            | Self::Noop(_) => 0,
         }
     }
 }
@@ -85,7 +94,7 @@ enum Keying {
 }
 
 /// What kinds there are, with the keys that each takes beside `kind`, `from` and `forward`.
-const KINDS: [(&str, &[&str]); 7] = [
+const KINDS: [(&str, &[&str]); 8] = [
     ("static", &["file", "max_size"]),
     (
         "jwt",
@@ -104,13 +113,15 @@ const KINDS: [(&str, &[&str]); 7] = [
             "max_lifetime",
             "typ",
             "claims",
+            "profile",
             "scopes",
         ],
     ),
-    ("firebase", &["project_id", "keys_url", "leeway", "claims", "scopes"]),
+    ("firebase", &["project_id", "keys_url", "leeway", "claims", "profile", "scopes"]),
     ("backstage", &["keys", "max_lifetime", "scopes", "plugin", "plugins", "external_access", "noop"]),
     ("webhook", &["token", "token_file", "scopes"]),
     ("mtls", &["identities"]),
+    ("api_key", &["format", "header", "environment"]),
     ("introspection", &["url", "client_id", "client_secret", "client_secret_file", "cache", "timeout", "issuer", "audiences", "claims", "scopes"]),
 ];
 
@@ -237,6 +248,7 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
         "backstage" => backstage::backstage(&mut desk),
         "webhook" => others::webhook(&mut desk).into_iter().collect(),
         "mtls" => vec![others::mtls(&mut desk)],
+        "api_key" => vec![others::api_key(&mut desk)],
         _ => others::introspection(&mut desk).into_iter().collect(),
     };
     Some(Plan { name: desk.name.into(), places, forward: desk.node.get("forward").is_some_and(Node::is_true), means })
@@ -294,6 +306,11 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
                         }
                     };
                     Means::Signed(Box::new(Signed { jwt: Jwt { keys, rules }, grant }))
+                }
+                Way::Managed { format, environment } => {
+                    // No token has a space in it.
+                    let nobody = key.of_token(&format!("nobody of {}", plan.name));
+                    Means::Managed(Box::new(Managed::new(format, &environment, nobody)))
                 }
                 Way::Introspection { issuer, rules } => {
                     outside.issuers.push((at, Arc::new(Introspector::new(&issuer, key.clone(), registry))));

@@ -9,6 +9,7 @@ use super::{Desk, Listed, Way, jwt, secret};
 use crate::config::quantity;
 use crate::config::tokens::{self, Context, MAX_FILE};
 use crate::config::tree::Node;
+use crate::credential::key_format::{self, Format};
 use crate::introspection;
 use crate::principal::Introspected;
 use crate::principal::certificate::{Identity, Name};
@@ -59,7 +60,7 @@ pub fn roster(listed: &Listed, context: Context<'_>) -> Roster {
     let Context { key, universe, roles, .. } = context;
     let mut roster = Roster::new(key, ScopeSets::new(universe.clone()), 1);
     let (role_set, granted) = roles.assign(listed.roles.clone());
-    let scopes = roster.sets().intern(listed.scopes.iter().cloned().chain(granted).collect());
+    let scopes = roster.sets().intern_with_roles(listed.scopes.clone(), granted);
     let entry = roster.add(&listed.id, scopes, role_set, listed.tenant.as_deref());
     if listed.restricted {
         roster.restrict(entry);
@@ -67,6 +68,18 @@ pub fn roster(listed: &Listed, context: Context<'_>) -> Roster {
     // A fresh roster holds no other secret to clash with.
     let _ = roster.add_secret(entry, Secret::Clear(&listed.token), Window::default());
     roster
+}
+
+pub fn api_key(desk: &mut Desk<'_>) -> Way {
+    let format = desk.text("format").and_then(Format::parse).unwrap_or(Format::Scopegate);
+    let environment = desk.text("environment").unwrap_or("live").to_owned();
+    if !key_format::is_environment(&environment) {
+        desk.fault(desk.node.get("environment"), "has an odd `environment`; it is up to 16 lower-case letters and digits, such as `live`");
+    }
+    if let (Some(node), Format::Uuid) = (desk.node.get("environment"), format) {
+        desk.fault(Some(node), "has an `environment`, and keys of `format: uuid` have no place for it; remove it");
+    }
+    Way::Managed { format, environment }
 }
 
 pub fn mtls(desk: &mut Desk<'_>) -> Way {
@@ -108,8 +121,8 @@ pub fn mtls(desk: &mut Desk<'_>) -> Way {
 
 pub fn identity(name: Name, listed: Listed, universe: &Universe, roles: &mut Roles) -> Identity {
     let (roles, granted) = roles.assign(listed.roles);
-    let scopes = listed.scopes.into_iter().chain(granted).collect();
-    Identity { name, id: listed.id.into(), scopes: ScopeSet::new(scopes, universe), roles, tenant: listed.tenant.map(String::into_boxed_str) }
+    let scopes = ScopeSet::with_roles(listed.scopes, granted, universe);
+    Identity { name, id: listed.id.into(), scopes, roles, tenant: listed.tenant.map(String::into_boxed_str) }
 }
 
 pub fn introspection(desk: &mut Desk<'_>) -> Option<Way> {

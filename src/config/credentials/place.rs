@@ -13,7 +13,17 @@ pub fn places(desk: &mut Desk<'_>, kind: &str) -> Vec<Place> {
         }
         return vec![Place::Certificate];
     }
-    let Some(list) = said else { return vec![Place::Bearer] };
+    if let Some(node) = desk.node.get("header") {
+        if said.is_some() {
+            desk.fault(said, "has both `header` and `from`; `header: NAME` is `from: [header:NAME]`");
+        }
+        let place = header(node.text().unwrap_or_default());
+        if place.is_none() {
+            desk.fault(Some(node), &format!("has `header` {}, which cannot carry a key; use a name such as `x-api-key`", node.quoted()));
+        }
+        return place.into_iter().collect();
+    }
+    let Some(list) = said else { return vec![if kind == "api_key" { Place::Header("x-api-key".into()) } else { Place::Bearer }] };
     let places: Vec<Place> = list.items().iter().filter_map(|item| place(desk, item)).collect();
     if list.items().is_empty() {
         desk.fault(Some(list), "is read from nowhere; `from` is a list of `bearer`, `header:NAME`, `cookie:NAME` and `query:NAME`");

@@ -181,6 +181,15 @@ fn the_other_kinds_say_what_they_lack() {
             "{kind: introspection, url: 'https://id.example.com/i', client_id: a, client_secret: planted-token-0123456789, cache: 10m}",
             "has a `cache` of over five minutes",
         ),
+        ("{kind: api_key, header: x-key, from: bearer}", "has both `header` and `from`"),
+        ("{kind: api_key, header: cookie}", "has `header` `cookie`, which cannot carry a key"),
+        ("{kind: api_key, environment: Live}", "has an odd `environment`; it is up to 16 lower-case letters and digits"),
+        ("{kind: api_key, format: uuid, environment: live}", "has an `environment`, and keys of `format: uuid` have no place for it"),
+        ("{kind: api_key, profile: {}}", "is of kind `api_key`, which has no `profile`; it has `format`, `header`, `environment`"),
+        (
+            "{kind: jwt, algorithms: [RS256], jwks_url: 'https://id.example.com/keys', profile: {claim: ''}}",
+            "has an empty `profile.claim`; it is the claim with the e-mail address",
+        ),
         ("{kind: static, file: tokens.json, algorithms: [RS256]}", "is of kind `static`, which has no `algorithms`; it has `file`, `max_size`"),
     ]);
 }

@@ -83,7 +83,8 @@ async fn nothing_that_was_loaded_or_shown_has_a_printable_form() {
             for place in [Place::Bearer, Place::Header("x-jwt".into()), Place::Cookie("session".into()), Place::Query("token".into())] {
                 outputs.form("Presented", &place.read(&view, true));
             }
-            let asked = scopegate::principal::Asked { now: unix_now(), query: true, settled: &[] };
+            let asked =
+                scopegate::principal::Asked { now: unix_now(), wanted: scopegate::principal::Wanted { query: true, factor: true }, settled: &[] };
             let proof = snapshot.sources.authenticate(&view, asked);
             match &proof {
                 Proof::Caller(caller) => {
@@ -94,7 +95,7 @@ async fn nothing_that_was_loaded_or_shown_has_a_printable_form() {
                     waits += 1;
                     outputs.form("Settled", &snapshot.outside.settle(wait).await);
                 }
-                Proof::Nothing | Proof::Ambiguous | Proof::Refused { .. } | Proof::Unreachable => {}
+                Proof::Nothing | Proof::Ambiguous | Proof::Refused { .. } | Proof::NoProfile | Proof::Unreachable => {}
             }
             outputs.form("Proof", &proof);
             let question = Question { body: Body::Unread, extra_scopes: "", now: unix_now(), settled: &[] };
