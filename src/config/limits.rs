@@ -54,7 +54,7 @@ impl Redis {
         let named = match info.addr() {
             ConnectionAddr::Tcp(host, _) => !host.is_empty(),
             ConnectionAddr::TcpTls { host, insecure, .. } => !host.is_empty() && !insecure,
-            _ => false,
+            ConnectionAddr::Unix(_) | _ => false,
         };
         named.then_some(redis)
     }
