@@ -5,12 +5,12 @@ mod frame;
 mod grants;
 mod import;
 mod keys;
+mod office;
 mod repeats;
+mod roles;
 mod rotation;
 mod shown_once;
 mod usage;
-mod office;
-mod roles;
 
 use std::net::SocketAddr;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::person::{Enrolled, Person, gate, session, texts};
 use crate::harness::wire::Reply;
-use crate::management::{call, json};
+use crate::management::{call, said as json};
 
 fn error(reply: &Reply) -> (u16, String) {
     (reply.status, json(reply)["error"].as_str().unwrap_or_default().to_owned())

@@ -6,7 +6,7 @@ use super::person::{Enrolled, Person, gate, session};
 use crate::harness::ask;
 use crate::harness::everywhere::{Doors, Request};
 use crate::harness::sign::now;
-use crate::management::json;
+use crate::management::said as json;
 
 fn payout(token: &str) -> Request {
     Request::new("POST", "/payouts").bearer(token)

@@ -8,7 +8,7 @@ use super::person::{CONFIG, Person, TOKENS, session, texts};
 use crate::harness::process::Serving;
 use crate::harness::upstream::Upstream;
 use crate::harness::{ask, complete, write_secret};
-use crate::management::json;
+use crate::management::said as json;
 
 /// The database with all that SQLite keeps beside it, as text.
 fn database(folder: &Path) -> String {

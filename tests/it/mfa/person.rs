@@ -8,7 +8,7 @@ use totp_rs::Builder;
 use crate::harness::Gate;
 use crate::harness::sign::{hs256, now};
 use crate::harness::wire::Reply;
-use crate::management::{call, json};
+use crate::management::{call, said as json};
 
 const SECRET: &str = "a-secret-of-more-than-thirty-two-characters";
 
