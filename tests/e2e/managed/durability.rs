@@ -66,7 +66,7 @@ fn nothing_acknowledged_is_lost(store: Json) {
     let mut gate = desk().serve(&config(store));
     let mut all: HashMap<String, Known> = HashMap::new();
     for round in 0..ROUNDS {
-        let after = Duration::from_millis(5 + below(60));
+        let after = Duration::from_millis(5 + below(150));
         let done = std::thread::scope(|scope| {
             let (gate, process) = (&gate, gate.process.id());
             let workers = [(); 2].map(|()| scope.spawn(move || work(gate)));
@@ -81,7 +81,7 @@ fn nothing_acknowledged_is_lost(store: Json) {
             all.insert(id, known);
         }
     }
-    assert!(all.len() > ROUNDS, "too little was done to be a test: {}", all.len());
+    assert!(all.len() > ROUNDS / 4, "too little was done to be a test: {}", all.len());
     for (id, known) in &all {
         check(&gate, id, known, ROUNDS);
     }
