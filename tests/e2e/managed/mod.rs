@@ -2,6 +2,7 @@
 //! Makes and uses keys by the doors alone, as people do.
 
 mod durability;
+mod factors;
 mod outage;
 mod replicas;
 
