@@ -2,7 +2,10 @@
 
 mod frame;
 mod office;
+mod profiles;
+mod revocation;
 mod roles;
+mod tenants;
 
 use std::net::SocketAddr;
 
