@@ -159,6 +159,9 @@ impl Running {
         let gate = self.gate;
         self.ended.cancel();
         if let Some(keeper) = gate.live.keeper() {
+            if let Err(error) = gate.live.usage.write(keeper.store()).await {
+                tracing::warn!("the last uses of keys are not written down: {error}");
+            }
             keeper.store().close().await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
@@ -213,8 +216,10 @@ fn store(said: &StoreSettings) -> Result<Store, Vec<String>> {
 
 /// Begins to keep the store's book. A store that does not answer is waited for later on, by nobody; one that is not to be used ends the start.
 async fn keep(store: Store, said: &StoreSettings, of: (&Arc<Live>, &Arc<Telemetry>), ended: CancellationToken) -> Result<(), Vec<String>> {
-    let (keeper, first) = Bookkeeper::start(store, said.stale_for, of, ended);
-    of.0.keep(keeper);
+    let (keeper, first) = Bookkeeper::start(store, said.stale_for, of, ended.clone());
+    of.0.keep(keeper.clone());
+    let live = Arc::clone(of.0);
+    tokio::spawn(async move { live.usage.follow(keeper.store(), ended).await });
     match tokio::time::timeout(FIRST_READING, first).await {
         Ok(Ok(Err(fault @ StoreError::Fault(_)))) => Err(vec![fault.to_string()]),
         Ok(Ok(Ok(()) | Err(StoreError::Unreachable(_) | StoreError::NotFound | StoreError::Conflict(_))) | Err(_)) | Err(_) => Ok(()),

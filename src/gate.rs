@@ -157,6 +157,9 @@ impl Gate {
         let generation = snapshot.map_or(0, |snapshot| snapshot.generation);
         let id = DecisionId::next();
         let mut verdict = Verdict { decision, id, generation, query: false, trace: None };
+        if let (Outcome::Allow(_), Some(key)) = (&verdict.decision.outcome, verdict.decision.caller.as_ref().and_then(Caller::key)) {
+            self.live.usage.count(&key.id, unix_now());
+        }
         if !matches!(verdict.decision.outcome, Outcome::Inspect { .. }) {
             let record = Record { door, decision: &verdict.decision, id, generation, elapsed: started.elapsed() };
             verdict.trace = self.telemetry.record(&record, traceparent);

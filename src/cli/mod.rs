@@ -8,6 +8,8 @@ mod healthcheck;
 mod import;
 mod init;
 mod intercept;
+mod keys;
+mod scan;
 mod serve;
 mod token;
 
@@ -62,6 +64,12 @@ enum Command {
     /// Make, rotate and hash tokens
     #[command(subcommand, after_help = "Example:\n  scopegate token new --id ci --scopes deploy:write")]
     Token(token::Token),
+    /// Make, change, rotate and revoke managed keys, by the API of a gate that runs
+    #[command(subcommand, after_help = "Example:\n  scopegate keys create --name ci --scopes deploy:write --token-file admin.token")]
+    Keys(keys::Keys),
+    /// Find managed keys in files; exit status 1 where there are any
+    #[command(after_help = "Example:\n  scopegate scan . || echo 'a key is about to be published'")]
+    Scan(scan::Scan),
     /// Ask the operator door whether it is ready; for container probes
     #[command(after_help = "Example:\n  scopegate healthcheck --address 127.0.0.1:9190")]
     Healthcheck(healthcheck::Healthcheck),
@@ -89,6 +97,8 @@ impl Cli {
             Command::Intercept(intercept) => intercept.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
+            Command::Keys(keys) => keys.run(),
+            Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };
         match done {

@@ -11,6 +11,9 @@ pub const SECRET: usize = 30;
 const CHECKSUM: usize = 6;
 /// Longest environment.
 const MAX_ENVIRONMENT: usize = 16;
+/// The digits at the end of a key, and the longest key.
+pub const DIGITS: usize = ID + SECRET + CHECKSUM;
+pub const LONGEST: usize = "sg__".len() + MAX_ENVIRONMENT + DIGITS;
 /// What secret scanners look for.
 pub const PATTERN: &str = "sg_[a-z0-9]{1,16}_[0-9A-Za-z]{44}";
 

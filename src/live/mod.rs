@@ -5,6 +5,7 @@ pub mod memory;
 pub mod outside;
 pub mod reload;
 pub mod shelf;
+pub mod usage;
 pub mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,6 +21,7 @@ use crate::policy::Policy;
 use crate::principal::Sources;
 use outside::{Outside, Published};
 use shelf::{Bookkeeper, StoreStatus};
+use usage::Usage;
 
 /// One compiled set of tokens and routes.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Live {
     status: Mutex<Status>,
     generation: Sender<u64>,
     keeper: OnceLock<Bookkeeper>,
+    /// Uses of managed keys.
+    pub usage: Usage,
 }
 
 /// What `/readyz` reports.

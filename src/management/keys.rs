@@ -43,7 +43,7 @@ async fn create(State(context): State<Context>, actor: Actor, Repeatable { body,
     // An id of 62^8 is taken now and then, in a store of millions.
     loop {
         let secret = Secret::new(&context.environment()?)?;
-        let key = body.key(&secret, &context.store()?.keys, (tenant.as_deref(), &actor));
+        let key = body.key(&secret, &context.store()?.keys.peppers, (tenant.as_deref(), &actor));
         if work.change.add_key(&key).await? {
             return work.finish(StatusCode::CREATED, &MadeKey::of(&key, &secret, None)).await;
         }
@@ -114,7 +114,7 @@ async fn rotate(
     }
     let secret = Secret::again(&key)?;
     let until = now.saturating_add(body.grace_seconds);
-    let old = std::mem::replace(&mut key.secret, secret.kept(&context.store()?.keys));
+    let old = std::mem::replace(&mut key.secret, secret.kept(&context.store()?.keys.peppers));
     key.previous = (body.grace_seconds > 0).then_some((old, until));
     work.change.put_key(&key).await?;
     work.finish(StatusCode::OK, &MadeKey::of(&key, &secret, Some(until))).await
@@ -139,9 +139,9 @@ async fn may_hand_out(context: &Context, actor: &Actor, change: &mut Change, key
     context.may_give_roles(actor, change, tenant, &key.roles).await?;
     if let Some(profile) = &key.profile {
         // A key whose profile is gone stands for nobody.
-        if let Ok((_, scopes, roles)) = change.profile_holds(Reach::All, profile).await {
-            actor.may_grant(&scopes)?;
-            context.may_give_roles(actor, change, tenant, &roles).await?;
+        if let Ok(profile) = change.profile(Reach::All, profile).await {
+            actor.may_grant(&profile.scopes)?;
+            context.may_give_roles(actor, change, tenant, &profile.roles).await?;
         }
     }
     Ok(())

@@ -116,14 +116,6 @@ impl Atomic {
         Ok(self.row(sql, values![digest.0.as_slice()]).await?.is_some())
     }
 
-    /// What a profile holds, that a key may stand for: its tenant, scopes and roles.
-    pub async fn profile_holds(&mut self, reach: Reach<'_>, id: &str) -> Result<(String, Vec<Scope>, Vec<String>), StoreError> {
-        let (all, tenant) = reach.values();
-        let sql = "SELECT tenant, scopes, roles FROM profiles WHERE id = $1 AND deleted = 0 AND ($2 = 1 OR tenant = $3)";
-        let row = self.row(sql, values![id, all, tenant]).await?.ok_or(StoreError::NotFound)?;
-        Ok((row.text(0)?, from_scopes(row.str(1)?)?, from_list(row.str(2)?)?))
-    }
-
     /// Adds to what is written down already. A key that is gone is none's loss.
     pub async fn add_use(&mut self, id: &str, used: Used) -> Result<(), StoreError> {
         let sql = "UPDATE api_keys SET request_count = request_count + $1,

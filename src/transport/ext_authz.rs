@@ -1,6 +1,8 @@
 //! Envoy's external authorization over gRPC: a `CheckRequest` into a question, the verdict into a `CheckResponse`.
 //! A decision is always gRPC OK: any other status is an error to Envoy, which some configurations let through.
 
+mod metadata;
+
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -37,10 +39,9 @@ use crate::principal::Caller;
 use crate::proto::attribute_context::HttpRequest;
 use crate::proto::authorization_server::{Authorization, AuthorizationServer};
 use crate::proto::check_response::HttpResponse;
-use crate::proto::r#struct::Field;
 use crate::proto::{
     self, AttributeContext, BoolValue, CheckRequest, CheckResponse, DeniedHttpResponse, Entry, HeaderValue, HeaderValueOption, HttpStatus,
-    OkHttpResponse, Struct, value::Kind,
+    OkHttpResponse,
 };
 use crate::request::path::{NormalPath, split_target};
 use crate::request::{Body, Headers, Link, RawRequest, Shown, Values};
@@ -145,23 +146,23 @@ impl Authorization for Check {
 pub async fn check(gate: &Gate, trusted: &[IpNet], request: &CheckRequest) -> CheckResponse {
     let attributes = request.attributes.as_ref();
     let Some(http) = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref()) else {
-        return respond(None, None, &gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes));
+        return respond(None, None, (&gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes), None));
     };
     let extra_scopes = match extra_scopes(attributes.map_or(&[], |attributes| &attributes.context_extensions)) {
         Ok(scopes) => scopes,
-        Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
+        Err(reason) => return respond(None, None, (&gate.refuse(Door::ExtAuthz, reason), None)),
     };
     let headers = CheckHeaders(http);
     let link = match link(attributes, http, &headers) {
         Ok(link) => Link { client: client(attributes, trusted, &headers), ..link },
-        Err(reason) => return respond(None, None, &gate.refuse(Door::ExtAuthz, reason)),
+        Err(reason) => return respond(None, None, (&gate.refuse(Door::ExtAuthz, reason), None)),
     };
     let host = (!http.host.is_empty()).then_some(&*http.host);
     let raw = RawRequest { method: &http.method, target: &http.path, host, headers: &headers, link };
     let guard = gate.live.current();
     let snapshot = guard.as_deref();
     let verdict = gate.decide(Door::ExtAuthz, snapshot, &raw, (body(http, &headers), extra_scopes)).await;
-    respond(snapshot, Some(http), &verdict)
+    respond(snapshot, Some(http), (&verdict, link.client))
 }
 
 /// Who Envoy says the client's certificate names, over its own connection to the gate; a client's header cannot say it.
@@ -232,7 +233,7 @@ fn body<'a>(http: &'a HttpRequest, headers: &CheckHeaders<'a>) -> Body<'a> {
     if cut || body.is_empty() || said != body.len() { Body::Partial } else { Body::Whole(body) }
 }
 
-fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, verdict: &Verdict<'_>) -> CheckResponse {
+fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, (verdict, client): (&Verdict<'_>, Option<IpAddr>)) -> CheckResponse {
     let (code, response) = match (&verdict.decision.outcome, snapshot, http) {
         (Outcome::Allow(_), Some(snapshot), Some(http)) => (0, HttpResponse::OkResponse(allowed(snapshot, http, verdict))),
         (Outcome::Deny(denial), ..) => denied(denial, verdict),
@@ -240,7 +241,7 @@ fn respond(snapshot: Option<&Snapshot>, http: Option<&HttpRequest>, verdict: &Ve
         // The body was at hand, so that the judge has no reason to ask for it; and an allow has a request and a snapshot.
         (Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Allow(_), ..) => denied(&Reason::PartialBody.into(), verdict),
     };
-    CheckResponse { status: Some(proto::Status { code }), http_response: Some(response), dynamic_metadata: Some(metadata(verdict)) }
+    CheckResponse { status: Some(proto::Status { code }), http_response: Some(response), dynamic_metadata: Some(metadata::metadata(verdict, client)) }
 }
 
 fn denied(denial: &Denial, verdict: &Verdict<'_>) -> (i32, HttpResponse) {
@@ -374,24 +375,4 @@ fn set_bytes(key: Bytes, value: Bytes) -> HeaderValueOption {
         append: Some(BoolValue { value: false }),
         append_action: OVERWRITE_IF_EXISTS_OR_ADD,
     }
-}
-
-fn metadata(verdict: &Verdict<'_>) -> Struct {
-    let text = |key: &'static str, value: Bytes| Field {
-        key: Bytes::from_static(key.as_bytes()),
-        value: Some(proto::Value { kind: Some(Kind::StringValue(value)) }),
-    };
-    let copy = |value: &str| Bytes::copy_from_slice(value.as_bytes());
-    let mut fields = Vec::with_capacity(7);
-    if let Some(caller) = &verdict.decision.caller {
-        fields.push(text("id", copy(caller.id())));
-        fields.push(text("credential", copy(caller.credential)));
-        fields.push(text("scopes", copy(caller.scopes().joined())));
-        fields.extend(caller.tenant().map(|tenant| text("tenant", copy(tenant))));
-    }
-    fields.extend(verdict.decision.rule.map(|rule| text("route", copy(&rule.name))));
-    fields.push(text("decision", Bytes::copy_from_slice(&verdict.id.hex())));
-    let generation = proto::Value { kind: Some(Kind::NumberValue(verdict.generation as f64)) };
-    fields.push(Field { key: Bytes::from_static(b"generation"), value: Some(generation) });
-    Struct { fields }
 }

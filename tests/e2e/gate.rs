@@ -130,6 +130,16 @@ impl Gate {
         self.process = start(&self.desk, self.ports.admin);
     }
 
+    pub fn admin_port(&self) -> u16 {
+        self.ports.admin
+    }
+
+    /// The same files after the process was killed; alive, perhaps not ready.
+    pub fn start_again(&mut self) {
+        self.process.kill();
+        self.process = start(&self.desk, self.ports.admin);
+    }
+
     pub fn proxy_port(&self) -> u16 {
         self.ports.proxy
     }
@@ -203,11 +213,16 @@ impl Gate {
 
     /// The shipped Envoy before the gate's gRPC door, with changes to its file.
     pub fn envoy(&self, changes: &[(&str, &str)]) -> Envoy {
+        self.envoy_of("grpc.yaml", changes)
+    }
+
+    /// The same, of another of the files.
+    pub fn envoy_of(&self, file: &str, changes: &[(&str, &str)]) -> Envoy {
         let (port, admin) = (free_port(), free_port());
         let value = |port: u16| format!("port_value: {port}");
         let (front, application, door) = (value(port), value(self.application.port), value(self.ports.ext_authz));
         let ports = [("port_value: 10000", &*front), ("port_value: 3000", &application), ("port_value: 9191", &door)];
-        let shipped = fs::read_to_string(root().join("deploy/envoy/grpc.yaml")).unwrap();
+        let shipped = fs::read_to_string(root().join("deploy/envoy").join(file)).unwrap();
         let own = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n");
         write(&self.desk.path("envoy.yaml"), &(swap(&shipped, &[&ports, changes].concat()) + &own));
         let mut process = Process::start("envoy", &tool("envoy"), self.desk.folder.path(), |command| {

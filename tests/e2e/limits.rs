@@ -1,12 +1,15 @@
 //! One limit across replicas in a real Redis, and what becomes of it when Redis is gone, frozen, restarted or wants a password.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::client::Ask;
 use crate::gate::{Desk, Gate};
 use crate::redis::Redis;
+use crate::stage::{Front, Stage};
 
 const TOKEN: &str = "token-of-the-app-1";
 
@@ -143,5 +146,26 @@ fn a_password_opens_redis_and_is_told_to_nobody() {
     for gate in [&right, &wrong] {
         let told = gate.process.said() + &gate.metrics() + &gate.readyz().1.to_string();
         assert!(!told.contains("password-"), "{told}");
+    }
+}
+
+/// Status of a request to a front, from an address of this machine.
+fn from(address: [u8; 4], stage: &Stage) -> u16 {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], stage.port)).into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ask = Ask::get("/anything").token(stage.token("admin"));
+    ask.exchange(stream).unwrap().status
+}
+
+#[test]
+fn each_client_of_a_proxy_that_asks_has_its_own() {
+    for front in [Front::Nginx, Front::Traefik, Front::Caddy, Front::Proxy] {
+        let stage = Stage::start_with(front, "default: {authenticated: true, rate_limit: {rate: 2/d, per: ip}}");
+        for (last, expected) in [(2, [200, 200, 429]), (3, [200, 200, 429]), (2, [429, 429, 429])] {
+            assert_eq!([(); 3].map(|()| from([127, 0, 0, last], &stage)), expected, "{front:?} 127.0.0.{last}");
+        }
     }
 }

@@ -20,18 +20,22 @@ mod haproxy;
 mod intercept;
 mod jwt;
 mod limits;
+mod managed;
 mod message;
 mod mtls;
 mod network;
 mod places;
+mod postgres;
 mod process;
 mod promises;
 mod provider;
+mod rate_limit_service;
 mod redis;
 #[path = "../it/harness/sign.rs"]
 mod sign;
 mod sockets;
 mod stage;
+mod store;
 mod together;
 mod tokens;
 mod traces;
@@ -92,6 +96,11 @@ macro_rules! fronts {
             #[test]
             fn two_authorizations_are_refused() {
                 promises::two_authorizations(&stage());
+            }
+
+            #[test]
+            fn a_limit_that_is_used_up_says_when_to_come_again() {
+                promises::used_up(&Stage::start_with(Front::$front, promises::LIMIT));
             }
 
             #[test]

@@ -7,6 +7,9 @@ use crate::stage::{Front, Stage};
 
 const TOKENS: [&str; 4] = ["agent-prod-01", "operator-01", "prometheus", "admin"];
 
+/// Of requests that no route of the example speaks of.
+pub const LIMIT: &str = "default: {authenticated: true, rate_limit: {rate: 2/d}}";
+
 const EXECUTE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"execute_query","arguments":{"sql":"select 1"}}}"#;
 const ANALYZE: &[u8] = br#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"analyze_query","arguments":{"sql":"select 1"}}}"#;
 
@@ -315,4 +318,23 @@ pub fn bodies(stage: &Stage) {
         assert!(matches!(answer.status, 400 | 403 | 413), "{}", answer.status);
         assert_eq!(seen.len(), 0);
     }
+}
+
+pub fn used_up(stage: &Stage) {
+    let ask = |id: &str| stage.ask(&Ask::get("/anything").token(stage.token(id)));
+    let statuses = |id: &str| (0..2).map(|_| ask(id).0.status).collect::<Vec<_>>();
+    assert_eq!(statuses("admin"), [200, 200]);
+    let (answer, seen) = ask("admin");
+    assert_eq!((answer.status, seen.len()), (429, 0));
+    let wait = answer.header("retry-after").unwrap();
+    // Half a day, less what has come back.
+    assert!((40_000..=43_200).contains(&wait.parse::<u32>().unwrap()), "{wait}");
+    assert_eq!(answer.header("ratelimit"), Some(&*format!("\"principal\";r=0;t={wait}")));
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"principal\";q=2;w=86400"));
+    assert_eq!(answer.header("x-scopegate-reason"), Some("too_many_requests"));
+    if stage.front.carries_denials() {
+        assert_eq!(answer.header("x-ratelimit-limit"), Some("2"));
+        assert_eq!(answer.body(), format!(r#"{{"error":"too_many_requests","message":"Rate limit exceeded","retryAfter":{wait}}}"#));
+    }
+    assert_eq!(statuses("prometheus"), [200, 200], "another has its own");
 }

@@ -1,6 +1,7 @@
 //! What an operator can get wrong, and what is said of it: every fault of a file at once, each with its place, none with a token.
 
 mod credentials;
+mod limits;
 mod tls;
 mod tokens;
 

@@ -65,6 +65,7 @@ impl Egress {
             expose: false,
             store: None,
             limits: Default::default(),
+            store: None,
         };
         let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
         let drain = CancellationToken::new();

@@ -153,7 +153,7 @@ fn standard_input() -> Result<Zeroizing<String>, String> {
 }
 
 /// What a file holds; `-` is standard input.
-fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+pub fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = Zeroizing::new(Vec::new());
     let read = if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut bytes)
@@ -164,7 +164,7 @@ fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// A text without the line end that an editor leaves.
-fn without_line_end(text: &str) -> &str {
+pub fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
@@ -201,7 +201,7 @@ fn seconds(instant: Timestamp) -> String {
 }
 
 /// RFC 3339, from that or from a duration.
-fn instant(text: &str) -> Result<String, String> {
+pub fn instant(text: &str) -> Result<String, String> {
     if let Some(duration) = quantity::duration(text) {
         return Timestamp::now().checked_add(duration).map(seconds).map_err(|_| "the expiry is too far away".into());
     }

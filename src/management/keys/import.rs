@@ -17,10 +17,10 @@ use crate::management::body::{At, Members, Object, list, object, scope, text};
 use crate::management::names;
 use crate::management::once::{Begun, Repeatable, Work};
 use crate::management::problem::{Fault, Problem};
+use crate::principal::pepper::Peppers;
 use crate::scope::Scope;
 use crate::store::StoreError;
 use crate::store::keys::Key;
-use crate::store::secrets::StoreKeys;
 
 /// What fits in one body.
 const MOST: usize = 1000;
@@ -103,32 +103,32 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
         Begun::Work(work) => work,
         Begun::Done(answer) => return Ok(answer),
     };
-    let keys = &context.store()?.keys;
+    let peppers = &context.store()?.keys.peppers;
     let (mut faults, mut seen, mut done) = (Vec::new(), HashSet::new(), Vec::new());
     for (index, entry) in body.keys.into_iter().enumerate() {
         let mut fault = |member: &str, message: &str| {
             faults.push(Fault { path: format!("keys[{index}].{member}"), message: message.into() });
         };
-        if !seen.insert(entry.key.kept(keys).digest) {
+        if !seen.insert(entry.key.kept(peppers).digest) {
             fault("key", "is there twice");
             continue;
         }
-        for digest in keys.peppers.digests(entry.key.text()) {
+        for digest in peppers.digests(entry.key.text()) {
             if work.change.knows_secret(digest).await? {
                 fault("key", "is in the store already, or was");
             }
         }
         let mut tenant = actor.tenant_for(entry.tenant.clone())?;
         if let Some(id) = &entry.profile_id {
-            match work.change.profile_holds(actor.reach(), id).await {
-                Ok((own, scopes, roles)) => {
-                    let own = Some(Box::from(own)).filter(|tenant: &Box<str>| !tenant.is_empty());
+            match work.change.profile(actor.reach(), id).await {
+                Ok(profile) => {
+                    let own = Some(Box::from(profile.tenant)).filter(|tenant: &Box<str>| !tenant.is_empty());
                     if entry.tenant.is_some() && tenant != own {
                         fault("tenant", "is not that of the profile");
                     }
                     tenant = own;
-                    actor.may_grant(&scopes)?;
-                    context.may_give_roles(&actor, &mut work.change, tenant.as_deref(), &roles).await?;
+                    actor.may_grant(&profile.scopes)?;
+                    context.may_give_roles(&actor, &mut work.change, tenant.as_deref(), &profile.roles).await?;
                 }
                 Err(StoreError::NotFound) => fault("profile_id", "is no profile"),
                 Err(error) => return Err(error.into()),
@@ -136,7 +136,7 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
         }
         actor.may_grant(&entry.scopes)?;
         context.may_give_roles(&actor, &mut work.change, tenant.as_deref(), &entry.roles).await?;
-        done.push(entry.key(keys, (tenant.as_deref(), &actor)));
+        done.push(entry.key(peppers, (tenant.as_deref(), &actor)));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
@@ -150,10 +150,10 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
 }
 
 impl Entry {
-    fn key(self, keys: &StoreKeys, whose: (Option<&str>, &Actor)) -> Key {
+    fn key(self, peppers: &Peppers, whose: (Option<&str>, &Actor)) -> Key {
         let Self { key, name, scopes, profile_id, expires_at, tenant, roles, rate_limit } = self;
         let new = NewKey { name, scopes, expires_at, tenant, roles, rate_limit };
-        Key { profile: profile_id.map(String::from), ..new.key(&key, keys, whose) }
+        Key { profile: profile_id.map(String::from), ..new.key(&key, peppers, whose) }
     }
 }
 

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::credential::key_format::{self, BASE62, Format, ID, SECRET};
 use crate::management::problem::Problem;
+use crate::principal::pepper::Peppers;
 use crate::store::keys::{Kept, Key};
-use crate::store::secrets::StoreKeys;
 
 /// A key in clear.
 pub struct Secret {
@@ -58,8 +58,8 @@ impl Secret {
     }
 
     /// What is written down of it.
-    pub fn kept(&self, keys: &StoreKeys) -> Kept {
-        let (pepper, digest) = keys.peppers.newest(&self.text);
+    pub fn kept(&self, peppers: &Peppers) -> Kept {
+        let (pepper, digest) = peppers.newest(&self.text);
         Kept { digest, pepper: pepper.to_owned() }
     }
 }

@@ -10,10 +10,10 @@ use crate::management;
 use crate::management::actor::Actor;
 use crate::management::body::{At, Members, Object, digits, flag, instant, list, number, object, scope, text};
 use crate::management::names;
+use crate::principal::pepper::Peppers;
 use crate::principal::record::Rate;
 use crate::scope::Scope;
 use crate::store::keys::Key;
-use crate::store::secrets::StoreKeys;
 
 /// The most scopes or roles of one key.
 const MOST: usize = 128;
@@ -260,14 +260,14 @@ impl Listing {
 }
 
 impl NewKey {
-    pub fn key(&self, secret: &Secret, keys: &StoreKeys, (tenant, actor): (Option<&str>, &Actor)) -> Key {
+    pub fn key(&self, secret: &Secret, peppers: &Peppers, (tenant, actor): (Option<&str>, &Actor)) -> Key {
         Key {
             id: secret.id.clone(),
             tenant: tenant.unwrap_or_default().to_owned(),
             name: self.name.to_string(),
             prefix: secret.prefix.clone(),
             form: secret.form,
-            secret: secret.kept(keys),
+            secret: secret.kept(peppers),
             previous: None,
             scopes: self.scopes.clone(),
             roles: self.roles.clone(),

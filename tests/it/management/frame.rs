@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{call, json};
+use super::{call, said};
 use crate::harness::wire::value;
 use crate::harness::{Gate, ask, metric};
 
@@ -13,7 +13,7 @@ async fn the_document_is_public_and_says_of_every_operation_who_may_call_it() {
     let gate = Gate::start("routes: {/: public}\n", TOKENS).await;
     let reply = call(gate.admin(), "GET /openapi.json", "", None).await;
     assert_eq!(reply.status, 200);
-    let document = json(&reply);
+    let document = said(&reply);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{document}");
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -35,9 +35,9 @@ async fn an_unknown_path_is_404_and_an_unknown_method_405_with_what_is_known() {
     let gate = Gate::start("routes: {/: public}\n", TOKENS).await;
     for token in ["", "token-of-the-admin-0"] {
         let reply = call(gate.admin(), "GET /tenants", token, None).await;
-        assert_eq!((reply.status, &json(&reply)["error"]), (404, &json!("not_found")));
+        assert_eq!((reply.status, &said(&reply)["error"]), (404, &json!("not_found")));
         let reply = call(gate.admin(), "POST /openapi.json", token, None).await;
-        assert_eq!((reply.status, &json(&reply)["error"]), (405, &json!("method_not_allowed")));
+        assert_eq!((reply.status, &said(&reply)["error"]), (405, &json!("method_not_allowed")));
         assert_eq!(value(&reply.headers, "allow"), Some("GET,HEAD".into()));
         assert_eq!(value(&reply.headers, "cache-control"), Some("no-store".into()));
     }
@@ -54,7 +54,7 @@ async fn it_is_at_the_proxy_door_only_where_it_is_exposed() {
         assert!([200, 404, 405].contains(&reply.status), "{line}: {}", reply.status);
     }
     let reply = call(exposed.proxy(), "GET /openapi.json", "", None).await;
-    assert!(json(&reply)["openapi"].is_string());
+    assert!(said(&reply)["openapi"].is_string());
     assert_eq!(exposed.upstream.take().len(), 0, "its paths are in front of the upstream's");
     assert_eq!(call(exposed.proxy(), "GET /other", "", None).await.status, 200);
     assert_eq!(exposed.upstream.take().len(), 1);
@@ -67,7 +67,7 @@ async fn another_page_in_a_browser_is_refused() {
     for door in [gate.admin(), gate.proxy()] {
         for fields in ["sec-fetch-site: cross-site\r\n", "sec-fetch-site: same-site\r\n", "origin: https://evil.example\r\n", "origin: null\r\n"] {
             let reply = ask(door, get(fields)).await;
-            assert_eq!((reply.status, &json(&reply)["error"]), (403, &Value::from("forbidden")), "{fields}");
+            assert_eq!((reply.status, &said(&reply)["error"]), (403, &Value::from("forbidden")), "{fields}");
             assert_eq!(value(&reply.headers, "x-scopegate-reason"), Some("wrong_origin".into()));
         }
         for fields in
