@@ -54,7 +54,7 @@ impl Redis {
         let named = match info.addr() {
             ConnectionAddr::Tcp(host, _) => !host.is_empty(),
             ConnectionAddr::TcpTls { host, insecure, .. } => !host.is_empty() && !insecure,
-            _ => false,
+            ConnectionAddr::Unix(_) | _ => false,
         };
         named.then_some(redis)
     }
@@ -110,18 +110,21 @@ fn backend(node: &Node, base: &Path, faults: &mut Faults) -> Backend {
 /// `what` is the route as a fault names it.
 pub fn rate_limit(route: &Node, what: &str, is_public: bool, faults: &mut Faults) -> Option<RateLimit> {
     let node = route.get("rate_limit")?;
-    let said = match node.text() {
-        Some(_) => node,
-        None => node.get("rate").or_else(|| {
+    // What is of another shape is a fault already.
+    let said = match (&node.value, node.get("rate")) {
+        (Value::Map(_), None) => {
             faults.at(node, format!("{what}: `rate_limit` has no `rate`; it is a number and a unit such as `10/m`"));
-            None
-        })?,
+            return None;
+        }
+        (_, Some(rate)) => rate,
+        (_, None) => node,
     };
+    let text = said.text()?;
     let burst = match node.get("burst").map(|burst| &burst.value) {
-        Some(Value::Whole(burst)) => Some(u32::try_from(*burst).unwrap_or(u32::MAX)),
-        Some(Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Map(_)) | None => None,
+        Some(Value::Whole(burst @ 1..)) => Some(u32::try_from(*burst).unwrap_or(u32::MAX)),
+        Some(Value::Whole(_) | Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Map(_)) | None => None,
     };
-    let rate = Rate::parse(said.text().unwrap_or_default(), burst);
+    let rate = Rate::parse(text, burst);
     if let Err(fault) = rate {
         let at = node.get("burst").filter(|_| fault == RateFault::Burst).unwrap_or(said);
         faults.at(at, format!("{what}: `rate_limit` is {}; {fault}", at.quoted()));

@@ -19,7 +19,7 @@ pub struct Bucket<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Who<'a> {
-    /// By source, tenant and id.
+    /// By realm, tenant and id.
     Principal([&'a str; 3]),
     Tenant(&'a str),
     /// `None` is everybody whose address is not known, together.

@@ -131,7 +131,7 @@ pub fn wants<'a>(decision: &'a Decision<'_>, client: Option<IpAddr>) -> Wants<'a
     let Some(rule) = decision.rule else { return none };
     let is_allowed = match &decision.outcome {
         Outcome::Allow(_) => true,
-        Outcome::Deny(denial) if (400..=403).contains(&denial.reason.status()) => false,
+        Outcome::Deny(denial) if (400..=404).contains(&denial.reason.status()) => false,
         Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_) => return none,
     };
     let caller = decision.caller.as_ref().filter(|_| is_allowed);
@@ -140,7 +140,7 @@ pub fn wants<'a>(decision: &'a Decision<'_>, client: Option<IpAddr>) -> Wants<'a
     let Some(RateLimit { rate, per }) = rule.rate_limit else { return [own_want, None] };
     let who = match (per, caller) {
         // A key's own rate takes the place of the one that callers have by default.
-        (Per::Principal, Some(caller)) if own.is_none() => Some(Who::Principal([caller.credential, caller.tenant().unwrap_or(""), caller.id()])),
+        (Per::Principal, Some(caller)) if own.is_none() => Some(Who::Principal([caller.realm(), caller.tenant().unwrap_or(""), caller.id()])),
         // A preflight that is passed on has no caller, and is not the request.
         (Per::Principal, _) => None,
         (Per::Tenant, caller) => caller.map(|caller| Who::Tenant(caller.tenant().unwrap_or(""))),

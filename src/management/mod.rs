@@ -7,6 +7,7 @@ pub mod body;
 mod document;
 pub mod grants;
 mod keys;
+mod mfa;
 pub mod names;
 mod once;
 pub mod page;
@@ -17,6 +18,7 @@ mod roles;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::Guard;
@@ -107,11 +109,16 @@ pub struct Api {
 pub struct Admitted {
     rule: Option<Box<str>>,
     actor: Option<Actor>,
+    client: Client,
 }
 
 /// The rule that let a request through.
 #[derive(Clone)]
 struct Passed(Box<str>);
+
+/// Where the request comes from, as far as that is known.
+#[derive(Clone, Copy)]
+struct Client(Option<IpAddr>);
 
 /// The document of every operation. Complete, and the same in every process of this version.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -121,7 +128,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// Every operation, one line each path.
 fn operations() -> OpenApiRouter<Context> {
-    let all = [routes!(openapi)].into_iter().chain(keys::routes());
+    let all = [routes!(openapi)].into_iter().chain(keys::routes()).chain(mfa::routes());
     let all = all.chain(roles::routes()).chain(assignments::routes()).chain(profiles::routes()).chain(revocation::routes());
     all.map(guarded).fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
@@ -182,11 +189,12 @@ impl Api {
             let verdict = self.gate.refuse(Door::Management, Reason::WrongOrigin);
             return Err(Box::new(denied(&verdict, Reason::WrongOrigin)));
         }
+        let client = Client(raw.link.client);
         let scopes = match RequestView::read(raw) {
             Ok(view) => match self.rules.policy.table.find(None, view.method, view.path.decoded()) {
                 Some(rule) => self.rules.scopes(rule),
                 // There is nothing to guard; the router knows whether it is the path or the method that is unknown.
-                None => return Ok(Admitted { rule: None, actor: None }),
+                None => return Ok(Admitted { rule: None, actor: None, client }),
             },
             // To be refused in the gate's own words.
             Err(_) => "",
@@ -195,7 +203,9 @@ impl Api {
         let by = guard.as_deref().map(|snapshot| (&self.rules.policy, snapshot));
         let verdict = self.gate.decide_by(by, Door::Management, raw, (Body::Unread, scopes)).await;
         match (&verdict.decision.outcome, verdict.decision.rule) {
-            (Outcome::Allow(_), Some(rule)) => Ok(Admitted { rule: Some(rule.name.clone()), actor: verdict.decision.caller.as_ref().map(Actor::of) }),
+            (Outcome::Allow(_), Some(rule)) => {
+                Ok(Admitted { rule: Some(rule.name.clone()), actor: verdict.decision.caller.as_ref().map(Actor::of), client })
+            }
             (Outcome::Allow(_) | Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_), _) => {
                 Err(Box::new(denied(&verdict, Reason::Denied)))
             }
@@ -207,6 +217,7 @@ impl Api {
         let extensions = request.extensions_mut();
         admitted.rule.map(|rule| extensions.insert(Passed(rule)));
         admitted.actor.map(|actor| extensions.insert(actor));
+        extensions.insert(admitted.client);
         let mut router = self.router.clone();
         let done = self.runtime.spawn(async move { router.call(request).await }).await;
         match done {

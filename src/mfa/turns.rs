@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 /// At once; each takes 19 MiB.
 const AT_ONCE: usize = 2;
-/// Some 200 computations of 25 ms.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Some 800 computations of 25 ms.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub struct Turns(Arc<Semaphore>);

@@ -64,6 +64,11 @@ fn decision(loaded: &Loaded, prepared: &[Prepared], rounds: usize) -> f64 {
     best
 }
 
+/// Nanoseconds of a decision among few tokens and routes.
+pub fn one(effort: Effort) -> f64 {
+    decision(&loaded(1000, 10), &prepare(1000, 10), effort.rounds)
+}
+
 fn sha256(prepared: &[Prepared], rounds: usize) -> f64 {
     let mut best = f64::MAX;
     for _ in 0..rounds * 3 {

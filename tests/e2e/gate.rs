@@ -130,6 +130,16 @@ impl Gate {
         self.process = start(&self.desk, self.ports.admin);
     }
 
+    pub fn admin_port(&self) -> u16 {
+        self.ports.admin
+    }
+
+    /// The same files after the process was killed; alive, perhaps not ready.
+    pub fn start_again(&mut self) {
+        self.process.kill();
+        self.process = start(&self.desk, self.ports.admin);
+    }
+
     pub fn proxy_port(&self) -> u16 {
         self.ports.proxy
     }

@@ -1,6 +1,7 @@
 //! What an operator can get wrong, and what is said of it: every fault of a file at once, each with its place, none with a token.
 
 mod credentials;
+mod limits;
 mod tls;
 mod tokens;
 
@@ -315,7 +316,7 @@ upstream: ftp://app:3000
 listen:
   admin: nowhere
 drain_timeout: soon
-store: sqlite:x.db
+stores: sqlite:x.db
 credentials:
   tokens: {kind: static, file: tokens.json, from: ['query:a b']}
 routes:
@@ -329,7 +330,7 @@ forward: {headers: {x-me: '${NOPE}'}}
     let expected = [
         "variable `NOPE` is not set in the environment; set it (scopegate.yaml:14:27)",
         "`drain_timeout` is `soon`; it is a duration such as `500ms`, `2s`, `5m` or `1h` (scopegate.yaml:4:16)",
-        "key `store` is not yet available in this version; remove it (scopegate.yaml:5:1)",
+        "key `stores` is unknown; did you mean `store`? (scopegate.yaml:5:1)",
         "key `routes.POST /orders.scope` is unknown; did you mean `scopes`? (scopegate.yaml:10:18)",
         "`upstream` is `ftp://app:3000`; it is `http://host:port`, `https://host`, `h2c://host:port`, `unix:/path` or `original_destination`, without path, query and user (scopegate.yaml:1:11)",
         "`listen.admin` is `nowhere`; it is `host:port`, `unix:/path` or `off` (scopegate.yaml:3:10)",

@@ -8,6 +8,7 @@ mod backflow;
 mod backstage;
 mod backstop;
 mod bad_input;
+mod book;
 mod bounds;
 mod caching;
 mod commands;

@@ -27,18 +27,7 @@ macro_rules! promises {
     )*};
 }
 
-promises! {
-    a_change_is_there_once_it_is_committed_and_never_otherwise,
-    changes_of_many_writers_come_in_the_order_of_their_versions,
-    tables_are_made_once_by_whoever_comes_first,
-    a_store_knows_its_keys_again,
-    what_exists_is_a_conflict,
-    roles_come_back_as_they_were_written_and_go_by_tenant,
-    assignments_are_listed_in_pages_by_subject,
-    whoever_has_a_role_is_found_by_its_exact_name,
-    a_profile_is_seen_within_its_tenant_and_its_address_is_there_once,
-    a_revocation_is_never_shortened,
-}
+contract::every_promise!(promises);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_in_memory_lasts_as_long_as_the_process() {

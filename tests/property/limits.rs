@@ -57,7 +57,7 @@ fn step(limit: Limit, random: &mut Random) -> u64 {
 /// Where the interval is whole, the two agree on every single request.
 fn agree(random: &mut Random) {
     let rate = rate(random);
-    if u64::from(rate.seconds) * SECOND % u64::from(rate.count) != 0 {
+    if !(u64::from(rate.seconds) * SECOND).is_multiple_of(u64::from(rate.count)) {
         return;
     }
     let (limit, mut until, mut bucket, mut now) = (Limit::of(rate), Until::default(), Bucket::new(rate), SECOND);

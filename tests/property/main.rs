@@ -4,6 +4,7 @@
 //! `SCOPEGATE_SEED` replays the seed that a failure printed.
 #![allow(clippy::wildcard_enum_match_arm, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::too_many_lines)]
 
+mod book;
 mod framing;
 mod host;
 mod json_rpc;

@@ -34,7 +34,7 @@ fn counted(decision: &Decision<'_>, client: Option<IpAddr>) -> Struct {
     let mut fields = Vec::with_capacity(4);
     if let Some(caller) = &decision.caller {
         let tenant = caller.tenant().unwrap_or("");
-        let principal = [apart(caller.credential), apart(tenant), apart(caller.id())].join("/");
+        let principal = [apart(caller.realm()), apart(tenant), apart(caller.id())].join("/");
         fields.push(field("principal", Kind::StringValue(principal.into())));
         if !tenant.is_empty() {
             fields.push(text("tenant", tenant));

@@ -2,7 +2,7 @@
 
 use scopegate::proto::address::{Pipe, SocketAddress};
 use scopegate::proto::attribute_context::Peer;
-use scopegate::proto::{Address, CheckResponse};
+use scopegate::proto::{Address, CheckResponse, Value, value::Kind};
 
 use super::{FOUR, ONE, TOKENS, allowed, bearer};
 use crate::harness::grpc::{self, Asked, Client};
@@ -121,6 +121,38 @@ async fn envoy_says_who_called_it_and_a_client_of_its_own_says_nothing() {
             assert_eq!(grpc::status(&response), status, "{address:?} {list:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoys_own_rate_limiting_is_told_whom_to_count() {
+    let gate = Gate::start(CONFIG, TOKENS).await;
+    let mut checks = grpc::connect(gate.ext_authz()).await;
+    let source = |address| Some(Peer { address: socket(address), ..Peer::default() });
+    for (asked, expected) in [
+        (
+            Asked { source: source("2001:db8:1:2::7"), ..Asked::get("/app", Some(ONE)) },
+            &[("principal", "tokens/acme/one"), ("tenant", "acme"), ("route", "GET /app"), ("ip", "2001:db8:1:2::")][..],
+        ),
+        (Asked { source: source("192.0.2.1"), ..Asked::get("/open", None) }, &[("route", "GET /open"), ("ip", "192.0.2.1")]),
+        (Asked::get("/open", None), &[("route", "GET /open")]),
+    ] {
+        assert_eq!(counted(&asked.ask(&mut checks).await), Some(expected.iter().map(|(key, value)| format!("{key}={value}")).collect()));
+    }
+    // What is refused goes no further, and nobody counts it.
+    assert_eq!(counted(&Asked::get("/app", None).ask(&mut checks).await), None);
+}
+
+/// `rate_limit` of the dynamic metadata.
+fn counted(response: &CheckResponse) -> Option<Vec<String>> {
+    let fields = &response.dynamic_metadata.as_ref()?.fields;
+    let found = fields.iter().find(|field| field.key == b"rate_limit".as_slice())?;
+    let Some(Kind::StructValue(list)) = found.value.as_ref()?.kind.as_ref() else { panic!("no struct") };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let one = |value: &Value| match &value.kind {
+        Some(Kind::StringValue(value)) => text(value),
+        other => panic!("Envoy reads texts alone, not {other:?}"),
+    };
+    Some(list.fields.iter().map(|field| format!("{}={}", text(&field.key), one(field.value.as_ref().unwrap()))).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! What the rows of second factors promise, whichever database they are in; time is an argument.
-//! Takes an empty store or a used one: every promise has a holder of its own.
+//! Each promise gets one store twice, as two replicas have it, and has holders of its own there.
 
 use std::sync::Arc;
 
@@ -8,6 +8,26 @@ use scopegate::mfa::totp::Secret;
 use scopegate::principal::record::Holder;
 use scopegate::store::mfa::{Attempt, Begun, Of, PENDING, Shown};
 use scopegate::store::{Store, StoreError};
+
+/// The list of them, for each database.
+macro_rules! every_promise {
+    ($run:ident) => {
+        $run! {
+            a_step_counts_once_and_so_does_none_before_it,
+            of_many_that_show_the_same_at_once_one_gets_it,
+            an_attempt_counts_before_anybody_looks_at_the_code,
+            right_codes_lock_nobody,
+            a_hundred_in_a_row_lock_until_a_backup_code_or_an_operator,
+            a_clock_that_is_set_back_locks_for_no_longer_than_the_window,
+            a_backup_code_counts_once_and_not_after_others_have_taken_its_place,
+            nothing_is_on_before_a_code_was_verified_and_only_for_ten_minutes,
+            what_began_with_one_enrolment_does_nothing_to_the_next,
+            an_enrolment_counts_from_after_the_one_before_it_ended,
+            an_operator_takes_away_what_is_there_and_only_there,
+        }
+    };
+}
+pub(crate) use every_promise;
 
 const T: i64 = 1_800_000_000;
 const STEP: i64 = T / 30;
@@ -53,7 +73,7 @@ async fn enabled(store: &Store, subject: &str, now: i64) -> Holder {
     holder
 }
 
-pub async fn a_step_counts_once_and_so_does_none_before_it(store: &Store) {
+pub async fn a_step_counts_once_and_so_does_none_before_it(store: &Store, _: &Store) {
     let holder = enabled(store, "steps", T).await;
     for (step, is_new) in [(STEP, false), (STEP - 1, false), (STEP + 1, true), (STEP + 1, false), (STEP, false), (STEP + 2, true)] {
         assert_eq!(show(store, &holder, Shown::Step(step), T + 2 * WINDOW * (step - STEP + 5)).await, is_new, "{}", step - STEP);
@@ -94,14 +114,14 @@ pub async fn an_attempt_counts_before_anybody_looks_at_the_code(store: &Store, o
     assert!(locked(store, &holder, Kind::Totp, T + WINDOW + 1).await.is_none());
 }
 
-pub async fn right_codes_lock_nobody(store: &Store) {
+pub async fn right_codes_lock_nobody(store: &Store, _: &Store) {
     let holder = enabled(store, "diligent", T).await;
     for turn in 1..=20 {
         assert!(show(store, &holder, Shown::Step(STEP + turn), T + turn).await, "{turn}");
     }
 }
 
-pub async fn a_hundred_in_a_row_lock_until_a_backup_code_or_an_operator(store: &Store) {
+pub async fn a_hundred_in_a_row_lock_until_a_backup_code_or_an_operator(store: &Store, _: &Store) {
     for by_operator in [false, true] {
         let holder = enabled(store, if by_operator { "helped" } else { "prepared" }, T).await;
         let mut now = T;
@@ -123,7 +143,7 @@ pub async fn a_hundred_in_a_row_lock_until_a_backup_code_or_an_operator(store: &
     }
 }
 
-pub async fn a_clock_that_is_set_back_locks_for_no_longer_than_the_window(store: &Store) {
+pub async fn a_clock_that_is_set_back_locks_for_no_longer_than_the_window(store: &Store, _: &Store) {
     let holder = enabled(store, "timeless", T).await;
     for _ in 0..5 {
         drop(begin(store, &holder, Kind::Totp, T).await);
@@ -133,7 +153,7 @@ pub async fn a_clock_that_is_set_back_locks_for_no_longer_than_the_window(store:
     assert!(locked(store, &holder, Kind::Totp, back + WINDOW).await.is_none());
 }
 
-pub async fn a_backup_code_counts_once_and_not_after_others_have_taken_its_place(store: &Store) {
+pub async fn a_backup_code_counts_once_and_not_after_others_have_taken_its_place(store: &Store, _: &Store) {
     let holder = enabled(store, "codes", T).await;
     assert!(show(store, &holder, Shown::Slot(4), T).await);
     let standing = store.mfa_standing(&holder, T).await.unwrap().unwrap();
@@ -152,7 +172,7 @@ pub async fn a_backup_code_counts_once_and_not_after_others_have_taken_its_place
     assert!(begin(store, &holder, Kind::Backup, T + 2).await.kept.iter().all(|kept| kept.hash.starts_with("second")));
 }
 
-pub async fn nothing_is_on_before_a_code_was_verified_and_only_for_ten_minutes(store: &Store) {
+pub async fn nothing_is_on_before_a_code_was_verified_and_only_for_ten_minutes(store: &Store, _: &Store) {
     let holder = holder("pending");
     let enable = async |now| store.mfa_enable(&holder, &hashes("first"), now).await;
     assert!(matches!(enable(T).await, Err(StoreError::Conflict(_))));
@@ -173,7 +193,7 @@ pub async fn nothing_is_on_before_a_code_was_verified_and_only_for_ten_minutes(s
     assert!(matches!(enable(T + PENDING).await, Err(StoreError::Conflict(_))));
 }
 
-pub async fn what_began_with_one_enrolment_does_nothing_to_the_next(store: &Store) {
+pub async fn what_began_with_one_enrolment_does_nothing_to_the_next(store: &Store, _: &Store) {
     let holder = holder("twice");
     store.mfa_setup(&holder, &secret(1), T).await.unwrap();
     let old = begin(store, &holder, Kind::Totp, T).await;
@@ -182,7 +202,7 @@ pub async fn what_began_with_one_enrolment_does_nothing_to_the_next(store: &Stor
     assert!(matches!(store.mfa_enable(&holder, &hashes("first"), T).await, Err(StoreError::Conflict(_))));
 }
 
-pub async fn an_enrolment_counts_from_after_the_one_before_it_ended(store: &Store) {
+pub async fn an_enrolment_counts_from_after_the_one_before_it_ended(store: &Store, _: &Store) {
     let first = enabled(store, "again", T).await;
     let before = store.version().await.unwrap();
     let attempt = begin(store, &first, Kind::Totp, T).await;
@@ -201,7 +221,7 @@ pub async fn an_enrolment_counts_from_after_the_one_before_it_ended(store: &Stor
     assert_eq!(store.version().await.unwrap(), before);
 }
 
-pub async fn an_operator_takes_away_what_is_there_and_only_there(store: &Store) {
+pub async fn an_operator_takes_away_what_is_there_and_only_there(store: &Store, _: &Store) {
     let kept = enabled(store, "kept", T).await;
     let lost = enabled(store, "lost", T).await;
     store.mfa_reset(&lost, T + 5).await.unwrap();
