@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{ADMIN, Desk, KEYS, orders, text};
-use crate::harness::until;
+use super::{ADMIN, Desk, KEYS, call, orders, said, text};
+use crate::harness::{ask, tcp, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_and_new_work_until_the_grace_ends() {
@@ -62,4 +62,26 @@ async fn a_grace_is_from_nothing_to_a_week() {
     }
     assert_eq!(desk.uses("GET /orders", &key).await, 200);
     assert_eq!(desk.post(&format!("{KEYS}/{id}/rotate"), ADMIN, json!({"grace_seconds": 604_800})).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_rotations_at_two_replicas_one_wins_and_both_know_the_new_secret() {
+    let desk = Desk::new().await;
+    let config = scopegate::config::Input::File(desk.0.folder.path().join("scopegate.yaml"));
+    let other = scopegate::app::start(config, std::io::sink()).await.unwrap();
+    let (id, _) = desk.made(ADMIN, orders()).await;
+    let (line, doors) = (format!("POST {KEYS}/{id}/rotate"), [desk.0.admin(), tcp(&other.addresses.admin)]);
+    let body = json!({"grace_seconds": 60});
+    let rotate = |door| call(door, &line, ADMIN, Some(&body));
+    let (one, two) = tokio::join!(rotate(doors[0]), rotate(doors[1]));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
+    let won = if one.status == 200 { one } else { two };
+    let new = text(&said(&won), "key");
+    let request = format!("GET /orders HTTP/1.1\r\nhost: gate.example\r\nconnection: close\r\nx-api-key: {new}\r\n\r\n");
+    for door in [desk.0.proxy(), tcp(&other.addresses.proxy)] {
+        until("the replica knows it", async || (ask(door, &request).await.status == 200).then_some(())).await;
+    }
+    other.stop().await;
 }
