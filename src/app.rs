@@ -112,26 +112,10 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     if settings.watch {
         watch.follow(files, reloader.clone()).map_err(broken)?;
     }
-    let mut addresses = Addresses::default();
-    for (door, listener) in doors.serving {
-        let address = listener.address().ok();
-        match door {
-            Door::Proxy => addresses.proxy = address,
-            Door::ExtAuthz => addresses.ext_authz = address,
-            Door::ForwardAuth => addresses.forward_auth = address,
-            // Has no listener of its own.
-            Door::Management => {}
-        }
-        workers.accept(door, listener, closing.clone()).map_err(broken)?;
-    }
-    for (index, listener) in doors.egress.into_iter().enumerate() {
-        addresses.egress.extend(listener.address());
-        workers.accept(Way::Egress(index), listener, closing.clone()).map_err(broken)?;
-    }
-    addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
+    let (addresses, operators) = accept(doors, &workers, &closing).map_err(broken)?;
     let local = addresses.admin.as_ref().is_none_or(Address::is_local);
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
-    let operator = operate(doors.admin, operator).map_err(broken)?;
+    let operator = operate(operators, operator).map_err(broken)?;
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
@@ -255,6 +239,28 @@ fn bind(settings: &Settings) -> Result<Doors, Vec<String>> {
     let egress = settings.egress.iter().filter_map(|egress| bound("egress.listen", &Some(egress.listen.clone()))).collect();
     let serving = serving.into_iter().filter_map(|(door, listener)| Some((door, listener?))).collect();
     if faults.is_empty() { Ok(Doors { serving, egress, admin }) } else { Err(faults) }
+}
+
+/// Lets clients in; gives where, and the listener of the operator's door.
+fn accept(doors: Doors, workers: &Workers, closing: &CancellationToken) -> std::io::Result<(Addresses, Option<Listener>)> {
+    let mut addresses = Addresses::default();
+    for (door, listener) in doors.serving {
+        let address = listener.address().ok();
+        match door {
+            Door::Proxy => addresses.proxy = address,
+            Door::ExtAuthz => addresses.ext_authz = address,
+            Door::ForwardAuth => addresses.forward_auth = address,
+            // Has no listener of its own.
+            Door::Management => {}
+        }
+        workers.accept(door, listener, closing.clone())?;
+    }
+    for (index, listener) in doors.egress.into_iter().enumerate() {
+        addresses.egress.extend(listener.address());
+        workers.accept(Way::Egress(index), listener, closing.clone())?;
+    }
+    addresses.admin = doors.admin.as_ref().and_then(|listener| listener.address().ok());
+    Ok((addresses, doors.admin))
 }
 
 /// Health answers through the drain; the task is ended with the process.

@@ -18,55 +18,55 @@ const SCHEMES: [&str; 2] = ["bearer", "api_key"];
 
 /// Completes the document: what every operation may answer, and the ways to show who calls.
 pub fn complete(mut document: Value) -> Value {
-    document["openapi"] = json!("3.1.0");
-    document["info"] = json!({
+    operations(&mut document).for_each(complete_operation);
+    let Value::Object(members) = &mut document else { return document };
+    members.insert("openapi".into(), json!("3.1.0"));
+    let info = json!({
         "title": "Scopegate management",
         "version": env!("CARGO_PKG_VERSION"),
         "description": format!("Managed keys, roles, profiles, revocations and second factors. A caller with a tenant reaches that tenant's rows; \
             one without a tenant the rows without one, and with `{OPERATOR}` all."),
         "license": {"name": "Apache-2.0"},
     });
-    document["components"]["securitySchemes"] = json!({
+    members.insert("info".into(), info);
+    let schemes = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of any source that reads `Authorization`"},
         "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A managed key"},
     });
-    for (name, schema) in [("Problem", json!(Problem::schema())), ("Fault", json!(Fault::schema()))] {
-        document["components"]["schemas"][name] = schema;
-    }
-    for operation in operations(&mut document) {
-        let mut statuses = vec![];
-        if let Some(security) = operation.get_mut("security").and_then(Value::as_array_mut) {
-            let scopes = security.first().and_then(|first| first.get("bearer")).cloned();
-            if let Some(scopes) = scopes {
-                *security = SCHEMES.map(|scheme| json!({scheme: scopes})).into();
-                statuses = vec!["400", "401", "403", "429", "503"];
-            }
-        }
-        let has = |key: &str| operation.get(key).is_some();
-        if has("requestBody") {
-            statuses.extend(["413", "415", "422"]);
-        }
-        let parameters = operation.get("parameters").and_then(Value::as_array);
-        let takes = |place: &str| parameters.is_some_and(|list| list.iter().any(|parameter| parameter["in"] == place));
-        if takes("query") || takes("header") {
-            statuses.push("422");
-        }
-        if takes("path") {
-            statuses.push("404");
-        }
-        if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
-            for status in statuses {
-                responses.entry(status).or_insert_with(|| json!({"description": meaning(status)}));
-            }
-            for (status, said) in responses.iter_mut() {
-                if status.starts_with(['4', '5']) {
-                    said["content"] = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-                }
-            }
-            responses.sort_keys();
+    if let Some(components) = members.entry("components").or_insert_with(|| json!({})).as_object_mut() {
+        components.insert("securitySchemes".into(), schemes);
+        if let Some(schemas) = components.entry("schemas").or_insert_with(|| json!({})).as_object_mut() {
+            schemas.insert("Problem".into(), json!(Problem::schema()));
+            schemas.insert("Fault".into(), json!(Fault::schema()));
         }
     }
     document
+}
+
+fn complete_operation(operation: &mut Map<String, Value>) {
+    let mut statuses = vec![];
+    if let Some(security) = operation.get_mut("security").and_then(Value::as_array_mut)
+        && let Some(scopes) = security.first().and_then(|first| first.get("bearer")).cloned()
+    {
+        *security = SCHEMES.map(|scheme| json!({scheme: scopes})).into();
+        statuses = vec!["400", "401", "403", "429", "503"];
+    }
+    if operation.contains_key("requestBody") {
+        statuses.extend(["413", "415", "422"]);
+    }
+    let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    for place in parameters.filter_map(|parameter| parameter.get("in").and_then(Value::as_str)) {
+        statuses.push(if place == "path" { "404" } else { "422" });
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for status in statuses {
+        responses.entry(status).or_insert_with(|| json!({"description": meaning(status)}));
+    }
+    let refused = responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5']));
+    for response in refused.filter_map(|(_, response)| response.as_object_mut()) {
+        response.insert("content".into(), json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}));
+    }
+    responses.sort_keys();
 }
 
 fn meaning(status: &str) -> &'static str {
@@ -89,10 +89,19 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
     items.flat_map(|item| item.values_mut()).filter_map(Value::as_object_mut)
 }
 
+/// Every path and its operations by method.
+fn items(document: &Value) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    paths.filter_map(|(path, item)| Some((path.as_str(), item.as_object()?)))
+}
+
+fn security(operation: &Value) -> Option<&Vec<Value>> {
+    operation.get("security").and_then(Value::as_array)
+}
+
 /// Every scope that an operation of a document needs.
 pub fn scopes(document: &Value) -> BTreeSet<Scope> {
-    let items = document["paths"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
-    let requirements = items.flat_map(Map::values).filter_map(|operation| operation["security"].as_array()).flatten();
+    let requirements = items(document).flat_map(|(_, item)| item.values()).filter_map(security).flatten();
     let named = requirements.filter_map(Value::as_object).flat_map(Map::values).filter_map(Value::as_array).flatten();
     let named = named.filter_map(Value::as_str).chain([OPERATOR]);
     named.filter_map(|scope| Scope::parse(scope).ok()).collect()
@@ -114,13 +123,13 @@ impl Rules {
     /// From a complete document.
     pub fn of(document: &Value) -> Self {
         let mut rules = Self { policy: nothing(), scopes: Vec::new(), paths: Table::default(), roots: Vec::new() };
-        for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for (path, item) in items(document) {
             let root = path.split('/').nth(1).unwrap_or_default();
             rules.roots.push(format!("/{root}").into());
             if let Ok(pattern) = Pattern::parse(path) {
                 let _ = rules.paths.insert(pattern);
             }
-            for (method, operation) in item.as_object().into_iter().flatten() {
+            for (method, operation) in item {
                 rules.add(&format!("{} {path}", method.to_ascii_uppercase()), operation);
             }
         }
@@ -128,7 +137,7 @@ impl Rules {
     }
 
     fn add(&mut self, name: &str, operation: &Value) {
-        let first = operation["security"].as_array().and_then(|list| list.first());
+        let first = security(operation).and_then(|list| list.first());
         let (access, scopes) = match first.and_then(Value::as_object) {
             None => (Access::Deny, String::new()),
             Some(requirement) if requirement.is_empty() => (Access::Public, String::new()),
@@ -161,10 +170,9 @@ impl Rules {
     }
 }
 
-/// The paths of a document, with whether each has operations, for whoever must not use them.
+/// The paths of a document, as patterns of routes.
 pub fn paths(document: &Value) -> BTreeMap<&str, Pattern> {
-    let paths = document["paths"].as_object().into_iter().flatten();
-    paths.filter_map(|(path, _)| Some((path.as_str(), Pattern::parse(path).ok()?))).collect()
+    items(document).filter_map(|(path, _)| Some((path, Pattern::parse(path).ok()?))).collect()
 }
 
 fn nothing() -> Policy {

@@ -12,6 +12,7 @@ mod no_op;
 mod processes;
 mod proxies;
 mod resources;
+mod store;
 mod tokens;
 
 use std::time::Duration;
@@ -66,7 +67,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -95,6 +96,9 @@ fn main() {
     }
     if wanted("limits") {
         limits::measure(effort, &mut table);
+    }
+    if wanted("store") {
+        store::measure(effort, &mut table);
     }
     table.print();
 }

@@ -22,6 +22,7 @@ mod jwt;
 mod limits;
 mod managed;
 mod message;
+mod mfa;
 mod mtls;
 mod network;
 mod places;

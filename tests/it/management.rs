@@ -6,10 +6,14 @@ mod grants;
 mod import;
 mod keys;
 mod office;
+mod outage;
+mod profiles;
 mod repeats;
+mod revocation;
 mod roles;
 mod rotation;
 mod shown_once;
+mod tenants;
 mod usage;
 
 use std::net::SocketAddr;

@@ -122,7 +122,7 @@ pub async fn import(State(context): State<Context>, actor: Actor, Repeatable { b
         if let Some(id) = &entry.profile_id {
             match work.change.profile(actor.reach(), id).await {
                 Ok(profile) => {
-                    let own = Some(Box::from(profile.tenant)).filter(|tenant: &Box<str>| !tenant.is_empty());
+                    let own = Some(profile.tenant.into_boxed_str()).filter(|tenant| !tenant.is_empty());
                     if entry.tenant.is_some() && tenant != own {
                         fault("tenant", "is not that of the profile");
                     }

@@ -31,7 +31,7 @@ impl Secret {
         match key.form {
             Format::Scopegate => {
                 let environment = key.prefix.split('_').nth(1).unwrap_or_default();
-                Self::own(environment, &key.id, &*digits(SECRET)?).ok_or_else(broken)
+                Self::own(environment, &key.id, &digits(SECRET)?).ok_or_else(broken)
             }
             Format::Uuid => {
                 let mut bytes = Zeroizing::new([0; 16]);

@@ -2,8 +2,10 @@
 //! Makes and uses keys by the doors alone, as people do.
 
 mod durability;
+mod factors;
 mod outage;
 mod replicas;
+mod secrecy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,6 +7,7 @@ use scopegate::store::{Place, Store};
 use serde_json::Value;
 
 use super::call;
+use crate::harness::upstream::Upstream;
 use crate::harness::{Gate, ask};
 
 const CONFIG: &str = "
@@ -14,6 +15,7 @@ credentials:
   tokens: {kind: static, file: tokens.json}
   keys: {kind: api_key}
   old: {kind: api_key, format: uuid, header: x-old-key}
+  jwt: {kind: jwt, secret: a-secret-of-more-than-thirty-two-characters, algorithms: HS256}
 management: {expose: true}
 roles:
   default: user
@@ -27,6 +29,8 @@ routes:
   PUT /articles: articles:write
   DELETE /users: users:delete
   GET /night: {roles: operator}
+  GET /any: authenticated
+  GET /ws: authenticated
 ";
 
 /// Every caller's token is its id, filled up.
@@ -61,15 +65,24 @@ pub struct Office {
 
 impl Office {
     pub async fn open() -> Self {
-        Self::with("").await
+        Self::of(Gate::start(CONFIG, CALLERS).await)
     }
 
-    /// `more` is put behind the configuration.
-    pub async fn with(more: &str) -> Self {
-        let gate = Gate::start(&format!("{CONFIG}{more}"), CALLERS).await;
+    pub async fn before(upstream: Upstream) -> Self {
+        Self::of(Gate::before(upstream, CONFIG, CALLERS).await)
+    }
+
+    fn of(gate: Gate) -> Self {
         let place = Place::Sqlite(gate.folder.path().join("scopegate.db"));
         let store = Store::open(&place, Arc::new(StoreKeys::passing().unwrap())).unwrap();
         Self { gate, store }
+    }
+
+    /// The same after its process has ended.
+    pub async fn again(self) -> Self {
+        let Gate { running, upstream, folder, .. } = self.gate;
+        running.stop().await;
+        Self::of(Gate::at(folder, upstream).await)
     }
 
     /// What an operation answers to a caller; nobody's name is nobody.
