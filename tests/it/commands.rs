@@ -87,6 +87,15 @@ fn help_on_every_command_shows_an_example() {
         "token inspect",
         "token verify",
         "token mint",
+        "keys",
+        "keys list",
+        "keys create",
+        "keys get",
+        "keys patch",
+        "keys rotate",
+        "keys revoke",
+        "keys import",
+        "scan",
         "healthcheck",
     ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -137,6 +146,13 @@ fn wrong_use_is_status_2_with_nothing_on_standard_output() {
         &["import", "backstage"],
         &["import", "elsewhere", "f"],
         &["init"],
+        &["keys"],
+        &["keys", "create", "--name", "a"],
+        &["keys", "create", "--name", "a", "--scopes", "a:b", "--burst", "5"],
+        &["keys", "get"],
+        &["keys", "patch", "x", "--enable", "--disable"],
+        &["keys", "list", "--token", "x"],
+        &["scan"],
     ] {
         let (status, out, err) = desk.run(args);
         assert_eq!((status, out.as_str()), (2, ""), "{args:?}");

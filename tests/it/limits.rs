@@ -3,6 +3,7 @@
 
 mod answers;
 mod clients;
+mod keys;
 
 use std::sync::Arc;
 

@@ -22,6 +22,7 @@ mod fail_closed;
 mod framing;
 mod http2;
 mod import;
+mod key_commands;
 mod limits;
 mod malformed;
 mod management;

@@ -6,6 +6,7 @@ mod grants;
 mod import;
 mod keys;
 mod office;
+mod outage;
 mod profiles;
 mod repeats;
 mod revocation;

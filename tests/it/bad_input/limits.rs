@@ -32,6 +32,7 @@ fn nobody_is_counted_by_what_a_public_route_does_not_ask_for() {
         ("{public: true, rate_limit: {rate: 1/s, per: tenant}}", "no request has a tenant"),
         ("{public: true, scopes: [a:b]}", "route `GET /y` is public, so that `scopes` would not be looked at; remove one of them"),
         ("{public: true, authenticated: true}", "`authenticated` would not be looked at"),
+        ("{public: true, mfa: {}}", "`mfa` would not be looked at"),
         ("{public: false}", "route `GET /y`: `public: false` would say nothing; remove it"),
         ("{rate_limit: 1/s}", "route `GET /y` needs nothing; add `scopes`"),
     ] {

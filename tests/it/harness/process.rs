@@ -14,7 +14,8 @@ use super::{DEADLINE, until};
 /// The command with none of the variables that it reads.
 pub fn scopegate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scopegate"));
-    for name in ["SCOPEGATE_CONFIG", "SCOPEGATE_LOG", "SCOPEGATE_DEV_MODE", "BACKSTOP_TOKENS", "BACKSTOP_AUTH_TOKENS_FILE", "BACKSTOP_DEV_MODE"] {
+    let own = ["SCOPEGATE_CONFIG", "SCOPEGATE_LOG", "SCOPEGATE_DEV_MODE", "SCOPEGATE_TOKEN_FILE"];
+    for name in own.into_iter().chain(["BACKSTOP_TOKENS", "BACKSTOP_AUTH_TOKENS_FILE", "BACKSTOP_DEV_MODE"]) {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

@@ -79,3 +79,28 @@ async fn another_page_in_a_browser_is_refused() {
     let counted = metric(&gate.metrics().await, "scopegate_decisions_total{door=\"management\",outcome=\"deny\",reason=\"wrong_origin\"}");
     assert_eq!(counted, Some(8.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_the_exposed_api_takes_is_a_fault_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::harness::write_secret(&folder.path().join("tokens.json"), TOKENS);
+    let path = folder.path().join("scopegate.yaml");
+    let faults = |expose: bool, route: &str| {
+        let text = format!(
+            "management: {{expose: {expose}}}\ncredentials: {{tokens: {{kind: static, file: tokens.json}}}}\nroutes:\n  GET /x: public\n  {route}: public\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let key = scopegate::credential::digest::TagKey::new([7; 32]);
+        let loaded = scopegate::config::load(&scopegate::config::Input::File(path.clone()), &|_| None, &key, &scopegate::keys::Registry::offline());
+        loaded.err().map(|faults| faults.to_string()).unwrap_or_default()
+    };
+    for route in ["/openapi.json", "GET /openapi.json", "POST /tenant/api-keys", "/tenant/api-keys/{key}", "DELETE /tenant/api-keys/seven"] {
+        let said = faults(true, route);
+        assert!(said.contains("scopegate.yaml:5:3") && said.contains("`management.expose`") && said.contains(route), "{route}: {said}");
+        assert_eq!(faults(false, route), "", "{route}");
+    }
+    // A wider one has other requests too.
+    for route in ["/{rest...}", "/tenant/{rest...}", "GET /tenant/other"] {
+        assert_eq!(faults(true, route), "", "{route}");
+    }
+}

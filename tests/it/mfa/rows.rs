@@ -47,7 +47,7 @@ fn hashes(generation: &str) -> Vec<String> {
 async fn begin(store: &Store, holder: &Holder, kind: Kind, now: i64) -> Attempt {
     match store.mfa_begin(holder, (kind, Of::Any), now).await.unwrap() {
         Begun::Attempt(attempt) => attempt,
-        other => panic!("{other:?}"),
+        other @ (Begun::Locked(_) | Begun::Absent) => panic!("{other:?}"),
     }
 }
 
