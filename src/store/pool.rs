@@ -92,7 +92,7 @@ impl Pool {
         match place {
             Place::Memory => {
                 // The one connection is the store.
-                let pool = PoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+                let pool = PoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
                 Ok(Self::Sqlite(pool.acquire_timeout(ACQUIRE).connect_lazy_with(sqlite().in_memory(true))))
             }
             Place::Sqlite(path) => {
@@ -278,14 +278,15 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut live) = self.live.take() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if let (true, Live::Postgres(_)) = (self.broken, &live) {
+        let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| !(self.broken && matches!(live, Live::Postgres(_))));
+        let Some(runtime) = runtime else {
             // The server undoes what was open when it sees that nobody is there.
-            if let Live::Postgres(connection) = live {
-                drop(connection.detach());
+            match live {
+                Live::Sqlite(connection) => drop(connection.detach()),
+                Live::Postgres(connection) => drop(connection.detach()),
             }
             return;
-        }
+        };
         let open = self.open;
         runtime.spawn(async move {
             let released = timeout(RELEASE, async {

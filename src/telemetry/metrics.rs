@@ -2,7 +2,7 @@
 //! Labels come from closed sets only; counting is one atomic addition.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
@@ -38,10 +38,6 @@ struct CredentialLabels {
     credential: String,
 }
 
-/// There is one store, or none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {}
-
 /// Upper bounds of the decision histogram in nanoseconds: 1 µs to 10 ms.
 const DECISION: [u64; 8] = [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000, 10_000_000];
 /// Upper bounds of the upstream histogram in nanoseconds: 1 ms to 30 s.
@@ -71,7 +67,7 @@ pub struct Metrics {
     refused: Family<BoundLabels, Counter>,
     ended: Family<CauseLabels, Counter>,
     key_sets: Family<CredentialLabels, Gauge>,
-    stores: Family<StoreLabels, Gauge>,
+    store_age: std::sync::Arc<AtomicI64>,
     keys: Gauge,
     pub store_failures: Counter,
     pub upstream: std::sync::Arc<Timings>,
@@ -94,7 +90,7 @@ impl Default for Metrics {
             refused: Family::default(),
             ended: Family::default(),
             key_sets: Family::default(),
-            stores: Family::default(),
+            store_age: std::sync::Arc::new(AtomicI64::new(-1)),
             keys: Gauge::default(),
             store_failures: Counter::default(),
             upstream: timings(&UPSTREAM),
@@ -130,7 +126,7 @@ impl Metrics {
             "store_age",
             "Time since the store was known to be as decisions take it; no line without a store or before it was first read",
             Unit::Seconds,
-            self.stores.clone(),
+            Told(self.store_age.clone()),
         );
         registry.register("store_failures", "Readings of the store that failed", self.store_failures.clone());
         registry.register("keys", "Managed keys that are known, revoked ones included", self.keys.clone());
@@ -184,7 +180,7 @@ impl Metrics {
     /// `age` is `None` where no store was read yet.
     pub fn store(&self, age: Option<Duration>, keys: usize) {
         if let Some(age) = age {
-            self.stores.get_or_create(&StoreLabels {}).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+            self.store_age.store(i64::try_from(age.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
         self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
@@ -212,6 +208,27 @@ impl Timings {
 /// Timings by door, as one metric.
 #[derive(Debug)]
 struct Shared(Vec<(Option<&'static str>, std::sync::Arc<Timings>)>);
+
+/// Seconds, or less than 0 where there is nothing to tell.
+#[derive(Debug)]
+struct Told(std::sync::Arc<AtomicI64>);
+
+impl TypedMetric for Told {
+    const TYPE: MetricType = MetricType::Gauge;
+}
+
+impl EncodeMetric for Told {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        match self.0.load(Ordering::Relaxed) {
+            ..0 => Ok(()),
+            age => encoder.encode_gauge(&age),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
 
 impl TypedMetric for Shared {
     const TYPE: MetricType = MetricType::Histogram;

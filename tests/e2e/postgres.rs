@@ -15,6 +15,9 @@ use crate::process::{Process, free_port, tool, until};
 /// `nobody`, who owns nothing else.
 const USER: u32 = 65_534;
 
+/// Nobody asks for it, and nobody may show it.
+pub const PASSWORD: &str = "only-in-the-url";
+
 /// A server; it ends with the last test that has it.
 #[derive(Debug)]
 pub struct Server {
@@ -133,7 +136,7 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://gate@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://gate:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The server and each of its own processes, of which every connection has one.

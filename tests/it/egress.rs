@@ -63,7 +63,6 @@ impl Egress {
             egress: Vec::new(),
             key_cache: None,
             expose: false,
-            store: None,
             limits: Default::default(),
         };
         let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };

@@ -1,6 +1,7 @@
 //! The store's promises on SQLite; tests/e2e has the same ones on PostgreSQL.
 //! Asks through the store alone, as the rest of the program does.
 
+mod configured;
 #[path = "store/contract.rs"]
 pub mod contract;
 

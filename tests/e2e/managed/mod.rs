@@ -5,6 +5,7 @@ mod durability;
 mod factors;
 mod outage;
 mod replicas;
+mod secrecy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

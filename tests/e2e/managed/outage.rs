@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{ADMIN, Load, block, call, config, create, desk, key_status, session, unknown_key};
 use crate::client::Ask;
 use crate::gate::Gate;
-use crate::postgres::Database;
+use crate::postgres::{Database, PASSWORD};
 use crate::process::until;
 
 fn state(gate: &Gate) -> String {
@@ -55,6 +55,9 @@ fn outage(stop: impl Fn(&Database), start: impl Fn(&Database)) {
     for statuses in loads.map(Load::end) {
         assert_eq!(runs(&statuses), [200, 503, 200], "let through, refused for a while, let through, and nothing else");
     }
+    let said = gate.process.said();
+    assert!(said.contains("the store is out of reach") && said.contains("the store answers again"), "{said}");
+    assert!(!said.contains(PASSWORD) && !gate.readyz().1.to_string().contains(PASSWORD));
 }
 
 #[test]

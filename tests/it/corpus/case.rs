@@ -1,5 +1,6 @@
 //! A corpus file: one policy, its tokens, and cases. In `target`, `host`, header values and `body`, a character up to U+00FF stands
 //! for the byte of that number, so that a case can say any bytes.
+//! `{key:NAME}`, `{previous:NAME}` and `{factor:NAME}` stand for what the file's `book` says.
 //! A case with a `jwt` presents that token as a bearer, or wherever its header values or its target say `{jwt}`.
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::book::Book;
 use super::doors::Door;
 use super::mint::{Mint, Pen};
 use super::outside::World;
@@ -26,6 +28,8 @@ pub struct File {
     /// Whether the answers depend on bodies, which nginx never shows.
     #[serde(default)]
     pub inspects: bool,
+    /// What is in the store.
+    pub book: Option<Book>,
     /// Tokens that cases differ from.
     #[serde(default)]
     good: BTreeMap<String, Mint>,
@@ -90,6 +94,8 @@ pub struct Expect {
     pub missing: Option<String>,
     /// The same where one of them would do.
     pub missing_any: Option<String>,
+    /// Of a `step_up`.
+    pub max_age: Option<u32>,
     /// `x-scopegate-id` that the upstream is told; none on a public route.
     pub id: Option<String>,
     /// The source that it comes from.
@@ -211,6 +217,10 @@ impl Case {
                 *text = pen.text(&text.replace(mark, &token));
             }
             case.shown.push(token);
+        }
+        if let Some(book) = &file.book {
+            let told = case.headers.iter_mut().map(|(_, value)| value).chain([&mut case.target]);
+            case.shown.extend(told.flat_map(|text| book.put_into(text, now)).collect::<Vec<_>>());
         }
         case
     }

@@ -19,6 +19,8 @@ const TABLE: &[(&str, u16, &str)] = &[
     ("wrong_tenant", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("restricted", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
     ("unknown_tool", 403, r#"{"error":"forbidden","message":"No rule allows this request"}"#),
+    ("step_up", 401, r#"{"error":"insufficient_user_authentication","message":"Multi-factor authentication required"}"#),
+    ("profile_not_found", 404, r#"{"error":"profile_not_found","message":"Profile not found"}"#),
     ("ambiguous_path", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous path"}"#),
     ("empty_path", 400, r#"{"error":"invalid_request","message":"Malformed or ambiguous path"}"#),
     ("invalid_query", 400, r#"{"error":"invalid_request","message":"Malformed query"}"#),
@@ -52,6 +54,15 @@ pub fn told(expect: &Expect) -> Told {
             format!("{{\"error\":\"insufficient_scope\",\"message\":\"Token does not have {any}{listed} {noun}\",\"required_scope\":\"{scopes}\"}}");
         let challenge = format!("Bearer realm=\"scopegate\", error=\"insufficient_scope\", scope=\"{scopes}\"");
         return Told { status: 403, body, challenge: Some(challenge) };
+    }
+    if let Some(max_age) = expect.max_age {
+        let body =
+            format!("{{\"error\":\"insufficient_user_authentication\",\"message\":\"Multi-factor authentication required\",\"max_age\":{max_age}}}");
+        let challenge = format!(
+            "Bearer realm=\"scopegate\", error=\"insufficient_user_authentication\", error_description=\"Multi-factor authentication required\", \
+             max_age=\"{max_age}\""
+        );
+        return Told { status: 401, body, challenge: Some(challenge) };
     }
     let (_, status, body) = TABLE.iter().find(|(reason, ..)| *reason == expect.reason).unwrap_or_else(|| panic!("{} is no reason", expect.reason));
     let challenge = match (&*expect.reason, status) {

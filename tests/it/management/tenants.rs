@@ -58,6 +58,7 @@ fn body(operation: &str, victim: &Victim) -> Option<Value> {
         "POST /tokens/revoke" => json!({"subject": "victim-subject"}),
         "POST /mfa/setup" | "POST /mfa/enable" => json!({}),
         "POST /mfa/verify" | "POST /mfa/disable" | "POST /mfa/backup-codes" => json!({"code": "123456"}),
+        "POST /mfa/reset" => json!({"realm": "tokens", "subject": "victim-subject"}),
         other => panic!("say how `{other}` is tried across tenants"),
     })
 }
