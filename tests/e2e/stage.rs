@@ -83,6 +83,8 @@ pub struct Stage {
     pub port: u16,
     /// The gate's own proxy door, whatever the front is.
     pub proxy_door: u16,
+    /// The gate's operator door.
+    pub admin: u16,
     /// Envoy's operator port, where Envoy is the front.
     pub envoy_admin: u16,
     pub application: Application,
@@ -128,7 +130,7 @@ impl Stage {
             proxy.until("answering for all", |_| Ask::get(path).try_send(port).is_ok_and(|answer| answer.status == status));
         }
         application.take();
-        Self { front, port, proxy_door: doors.proxy, envoy_admin, application, gate, folder, _proxy: proxy }
+        Self { front, port, proxy_door: doors.proxy, admin: doors.admin, envoy_admin, application, gate, folder, _proxy: proxy }
     }
 
     /// The token of an entry of Backstop's example file.
