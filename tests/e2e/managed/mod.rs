@@ -5,6 +5,8 @@ mod durability;
 mod factors;
 mod outage;
 mod replicas;
+mod revocation;
+mod secrecy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
