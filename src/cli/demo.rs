@@ -73,6 +73,9 @@ fn write_tokens(folder: &Path) -> Result<Vec<(String, String)>, String> {
     for entry in &mut entries {
         let token = token::make()?.replacen("sgt_", "bsp_demo_", 1);
         made.push((entry["id"].as_str().unwrap_or_default().to_owned(), token.clone()));
+        if let (true, Some(scopes)) = (entry["id"] == "admin", entry["scopes"].as_array_mut()) {
+            scopes.push(json!("apikeys:*"));
+        }
         entry["token"] = json!(token);
     }
     let path = folder.join("tokens.json");
@@ -90,7 +93,7 @@ fn port(usual: u16) -> u16 {
 async fn start(folder: &Path, application: SocketAddr) -> Result<Running, String> {
     let config = BACKSTOP.replace("http://127.0.0.1:3000", &format!("http://{application}"));
     let config = format!(
-        "{config}credentials:\n  tokens: {{kind: static, file: {}, from: [header:x-backstop-token, bearer]}}\nlisten: {{proxy: 127.0.0.1:{}, ext_authz: 127.0.0.1:{}, forward_auth: 127.0.0.1:{}, admin: 127.0.0.1:{}}}\n",
+        "{config}credentials:\n  tokens: {{kind: static, file: {}, from: [header:x-backstop-token, bearer]}}\n  keys: {{kind: api_key}}\nlisten: {{proxy: 127.0.0.1:{}, ext_authz: 127.0.0.1:{}, forward_auth: 127.0.0.1:{}, admin: 127.0.0.1:{}}}\n",
         json!(folder.join("tokens.json")),
         port(8080),
         port(9191),
@@ -191,6 +194,12 @@ fn print(running: &Running, tokens: &[(String, String)], envoy: Option<u16>) {
     println!("  curl -s http://{0}/readyz; curl -s http://{0}/metrics", at(&addresses.admin));
     println!(
         "  curl -s -d '{{\"method\":\"POST\",\"path\":\"/admin/pause\",\"credential_id\":\"operator-01\"}}' http://{}/explain\n",
+        at(&addresses.admin)
+    );
+    println!("A managed key, for the header x-api-key, of the store in memory:");
+    println!(
+        "  curl -i -X POST -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{{\"name\":\"demo\",\"scopes\":[\"approval:read\"]}}' http://{}/tenant/api-keys   # 201: shown this once\n",
+        token("admin"),
         at(&addresses.admin)
     );
     println!("The other tokens: agent-prod-01 {}\n                  admin         {}", token("agent-prod-01"), token("admin"));

@@ -12,8 +12,8 @@ use super::gcra::{Limit, Refused, Taken, Until};
 
 /// Cores rarely meet in one of so many.
 const SHARDS: usize = 256;
-/// Buckets a shard: 1,048,576 in all, some 40 MiB where all are in use.
-const ROOM: usize = 4096;
+/// Buckets a shard: 917,504 in all, some 26 MiB where all are in use. One more would double the table.
+const ROOM: usize = 3584;
 /// Buckets a shard for those that find no room, one for each limit.
 const CROWDS: usize = 256;
 /// A full shard is looked through for what is over no more often than this, in nanoseconds.

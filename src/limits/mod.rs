@@ -165,6 +165,7 @@ impl Exceeded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::Redis;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -199,5 +200,22 @@ mod tests {
         assert_eq!(told(rate(100, 1, 10), 0), (100, 1, 1, 1001));
         assert_eq!(told(rate(3, 1, 4), SECOND + 1), (4, 2, 2, 1002));
         assert_eq!(told(rate(0, 0, 0), u64::MAX).0, 0, "whatever the numbers are");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_not_be_let_through_on_one_process_word_is_refused_without_redis() {
+        // It takes connections and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let redis = Redis::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+        let limits = Limits { backend: Backend::Redis(redis), ..Limits::default() };
+        let limiter = Limiter::start(&limits, Counter::default()).await.unwrap();
+        let want = Want { bucket: Bucket { route: "", who: Who::Other("mfa", ["tokens", "", "one"]) }, rate: rate(1, 60, 1) };
+        assert_eq!(limiter.take_strict(&[Some(want), None]).await, Err(Unreachable));
+        assert_eq!((limiter.take(&[Some(want), None]).await, limiter.fallbacks.get()), (Ok(()), 1));
+        assert!(limiter.take(&[Some(want), None]).await.is_err(), "and what it let through itself it knows");
+        assert_eq!(limiter.take_strict(&[Some(want), None]).await, Err(Unreachable));
+        let alone = Limiter::default();
+        assert_eq!(alone.take_strict(&[Some(want), None]).await, Ok(Ok(())));
+        assert!(alone.take_strict(&[Some(want), None]).await.unwrap().is_err());
     }
 }

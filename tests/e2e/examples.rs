@@ -1,6 +1,6 @@
 //! The examples of `deploy/examples/` row by row, each through a real Envoy and through the proxy door of the same process.
 
-mod aibtcdev;
+pub mod aibtcdev;
 mod backflow;
 mod backstage;
 

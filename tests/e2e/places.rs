@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::client::Ask;
+use crate::examples::aibtcdev;
 use crate::process::root;
 use crate::sign::{hs256, now};
 use crate::stage::{Front, Script, Stage};
@@ -40,10 +41,11 @@ fn stage(front: Front, proxy_edits: Edits) -> Stage {
         let new = to.lines().map(str::trim).filter(|line| !from.contains(line));
         new.for_each(|line| assert!(readme.contains(line), "deploy/README.md does not show `{line}`"));
     }
-    let env = [("SESSION_JWT_SECRET", SECRET), ("AIBTC_WEBHOOK_AUTH_TOKEN", "Bearer your_webhook_secret_token")];
-    let script = Script::of("aibtcdev", "scopegate.yaml", &env, ("/tools/available", 401));
+    let script = aibtcdev::script();
     let edits = vec![("[bearer, \"query:token\"]", "[bearer, \"cookie:session\", \"query:token\"]".to_owned())];
-    Stage::play(front, &Script { edits, proxy_edits: proxy_edits.to_vec(), ..script })
+    let stage = Stage::play(front, &Script { edits, proxy_edits: proxy_edits.to_vec(), ..script });
+    aibtcdev::settle(&stage);
+    stage
 }
 
 fn hidden(stage: &Stage, query: bool) {
@@ -57,7 +59,7 @@ fn hidden(stage: &Stage, query: bool) {
         let (answer, seen) = stage.ask(&Ask::get("/tools/available").header("Cookie", &sent));
         assert_eq!((answer.status, seen.len()), (200, 1), "{}", told(&sent));
         assert_eq!(seen[0].header("cookie").filter(|value| !value.is_empty()), left, "{}", told(&sent));
-        assert_eq!(seen[0].header("x-scopegate-id"), Some("eve@example.com"));
+        assert_eq!(seen[0].header("x-scopegate-id"), Some(&*aibtcdev::profile(stage, "eve@example.com")));
     }
     let (answer, seen) = stage.ask(&Ask::get("/tools/available?page=2").header("X-API-Key", KEY).header("Cookie", "a=1; b=2"));
     assert_eq!((answer.status, seen.len()), (200, 1), "{}", told("a key"));

@@ -272,7 +272,7 @@ pub fn closed(stage: &mut Stage) {
     let status = match stage.front {
         Front::Nginx | Front::Traefik => 500,
         Front::Caddy => 502,
-        Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp | Front::Proxy => 503,
+        Front::EnvoyGrpc | Front::EnvoyManaged | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp | Front::Proxy => 503,
     };
     for ask in [ask, Ask::get("/pending"), Ask::get("/health"), operation("POST", "/admin/pause", b"").token(stage.token("admin"))] {
         match ask.try_send(stage.port) {

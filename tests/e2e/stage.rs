@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -18,6 +19,8 @@ use crate::process::{Process, free_port, root, scopegate, tool};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     EnvoyGrpc,
+    /// Which hands the management API's paths to the gate's own proxy door.
+    EnvoyManaged,
     /// With `encode_raw_headers` off, as gateways that generate the filter leave it.
     EnvoyGrpcPlainHeaders,
     EnvoyUnix,
@@ -31,7 +34,7 @@ pub enum Front {
 
 impl Front {
     pub fn is_envoy(self) -> bool {
-        matches!(self, Self::EnvoyGrpc | Self::EnvoyGrpcPlainHeaders | Self::EnvoyUnix | Self::EnvoyHttp)
+        matches!(self, Self::EnvoyGrpc | Self::EnvoyManaged | Self::EnvoyGrpcPlainHeaders | Self::EnvoyUnix | Self::EnvoyHttp)
     }
 
     /// Whether the gate gets to see request bodies.
@@ -56,6 +59,8 @@ pub struct Script {
     /// Texts of the gate's configuration and of the proxy's, by what is to stand there instead.
     pub edits: Vec<(&'static str, String)>,
     pub proxy_edits: Vec<(&'static str, &'static str)>,
+    /// Files beside the configuration, for their owner alone.
+    pub beside: Vec<(&'static str, &'static str)>,
     /// What is answered once all is up: a path, and the status without a credential.
     pub probe: (&'static str, u16),
 }
@@ -63,7 +68,7 @@ pub struct Script {
 impl Script {
     pub fn of(folder: &'static str, file: &'static str, env: &[(&'static str, &str)], probe: (&'static str, u16)) -> Self {
         let env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { folder, file, env, more: String::new(), edits: Vec::new(), proxy_edits: Vec::new(), probe }
+        Self { folder, file, env, more: String::new(), edits: Vec::new(), proxy_edits: Vec::new(), beside: Vec::new(), probe }
     }
 
     fn backstop() -> Self {
@@ -78,6 +83,8 @@ pub struct Stage {
     pub port: u16,
     /// The gate's own proxy door, whatever the front is.
     pub proxy_door: u16,
+    /// The gate's operator door.
+    pub admin: u16,
     /// Envoy's operator port, where Envoy is the front.
     pub envoy_admin: u16,
     pub application: Application,
@@ -123,7 +130,7 @@ impl Stage {
             proxy.until("answering for all", |_| Ask::get(path).try_send(port).is_ok_and(|answer| answer.status == status));
         }
         application.take();
-        Self { front, port, proxy_door: doors.proxy, envoy_admin, application, gate, folder, _proxy: proxy }
+        Self { front, port, proxy_door: doors.proxy, admin: doors.admin, envoy_admin, application, gate, folder, _proxy: proxy }
     }
 
     /// The token of an entry of Backstop's example file.
@@ -170,6 +177,10 @@ fn gate(folder: &Path, doors: &Doors, script: &Script) -> Process {
             fs::copy(file.path(), folder.join(file.file_name())).unwrap();
         }
     }
+    for (name, text) in &script.beside {
+        fs::write(folder.join(name), text).unwrap();
+        fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
     let mut gate = Process::start("scopegate", &scopegate(), folder, |command| {
         command.args(["serve", "--config", "scopegate.yaml"]).envs(script.env.iter().map(|(name, value)| (name, value)));
     });
@@ -184,7 +195,7 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
     let (front_address, application, door) = (own(port), own(doors.application), own(doors.forward_auth));
     match front {
         Front::Proxy => None,
-        Front::EnvoyGrpc | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
+        Front::EnvoyGrpc | Front::EnvoyManaged | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp => {
             let changes =
                 [("port_value: 10000", &*format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))];
             let text = swap(&envoy_file(front, doors), &[edits, &changes].concat());
@@ -227,6 +238,9 @@ fn envoy_file(front: Front, doors: &Doors) -> String {
     let grpc_port = || format!("port_value: {}", doors.ext_authz.rsplit(':').next().unwrap());
     match front {
         Front::EnvoyUnix => swap(&shipped("unix.yaml"), &[("/run/scopegate/authz.sock", doors.ext_authz.trim_start_matches("unix:"))]),
+        Front::EnvoyManaged => {
+            swap(&shipped("management.yaml"), &[("port_value: 9191", &grpc_port()), ("port_value: 8080", &format!("port_value: {}", doors.proxy))])
+        }
         Front::EnvoyHttp => swap(&shipped("http.yaml"), &[("port_value: 9192", &format!("port_value: {}", doors.forward_auth))]),
         Front::EnvoyGrpcPlainHeaders => {
             swap(&shipped("grpc.yaml"), &[("encode_raw_headers: true", "encode_raw_headers: false"), ("port_value: 9191", &grpc_port())])

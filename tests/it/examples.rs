@@ -33,7 +33,11 @@ const EXAMPLES: [Example; 7] = [
     ),
     ("backflow", "scopegate.yaml", &[("JWT_SECRET", LONG), ("FIREBASE_PROJECT_ID", "project-1")]),
     ("backflow", "finished.yaml", &[("JWT_SECRET", LONG), ("FIREBASE_PROJECT_ID", "project-1")]),
-    ("aibtcdev", "scopegate.yaml", &[("SESSION_JWT_SECRET", LONG), ("AIBTC_WEBHOOK_AUTH_TOKEN", "Bearer your_webhook_secret_token")]),
+    (
+        "aibtcdev",
+        "scopegate.yaml",
+        &[("SESSION_JWT_SECRET", LONG), ("AIBTC_WEBHOOK_AUTH_TOKEN", "Bearer your_webhook_secret_token"), ("OPERATOR_TOKEN", LONG)],
+    ),
 ];
 
 /// The names that a text has between these marks.

@@ -1,4 +1,6 @@
-//! Backflow's routes. What is about the start of the process, and what the import makes, is among the integration tests.
+//! Backflow's routes, and its keys, roles and second factors (`managed`). What is about the start of the process, and what the import makes, is among the integration tests.
+
+mod managed;
 
 use serde_json::{Value, json};
 
@@ -33,7 +35,7 @@ fn profile() -> Ask {
 }
 
 #[test]
-fn every_row_that_needs_no_store() {
+fn every_row_about_tokens_and_routes() {
     let issuer = Issuer::new();
     let keys = format!("project_id: \"{{{{env.FIREBASE_PROJECT_ID}}}}\", keys_url: 'http://127.0.0.1:{}/'", publish(issuer.key_set()));
     let script = Script::of("backflow", "finished.yaml", &[("JWT_SECRET", SECRET), ("FIREBASE_PROJECT_ID", PROJECT)], ("/health", 200));

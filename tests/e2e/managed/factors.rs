@@ -13,9 +13,12 @@ use crate::gate::Gate;
 use crate::postgres::Database;
 use crate::sign::{hs256, now};
 
+/// RFC 4648 §6.
+const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
 /// Somebody with an authenticator.
 #[derive(Clone, Debug)]
-struct Person {
+pub struct Person {
     token: String,
     secret: Vec<u8>,
     /// The step of the clock at the beginning. Its code and the next one's are right for half a minute at least.
@@ -37,7 +40,7 @@ struct Came {
 
 impl Person {
     /// With a new secret.
-    fn set_up(gate: &Gate, subject: &str) -> Option<Self> {
+    pub fn set_up(gate: &Gate, subject: &str) -> Option<Self> {
         let claims = json!({"sub": subject, "iat": now(), "exp": now() + 3600});
         let token = hs256(SECRET.as_bytes(), &json!({"alg": "HS256", "typ": "JWT"}), &claims);
         let mut person = Self { token, secret: Vec::new(), step: now() / 30 };
@@ -48,26 +51,34 @@ impl Person {
     }
 
     /// `None` where nobody answers any more.
-    fn post(&self, gate: &Gate, path: &str, body: &Json) -> Option<(u16, Json)> {
+    pub fn post(&self, gate: &Gate, path: &str, body: &Json) -> Option<(u16, Json)> {
         let ask = Ask::new("POST", &format!("/mfa/{path}")).token(&self.token).header("Content-Type", "application/json");
         let answer = ask.body(body.to_string().as_bytes()).try_send(gate.admin_port()).ok()?;
         Some((answer.status, serde_json::from_str(&answer.body()).ok()?))
     }
 
-    fn verify(&self, gate: &Gate, code: &str) -> Option<u16> {
+    pub fn verify(&self, gate: &Gate, code: &str) -> Option<u16> {
         self.post(gate, "verify", &json!({"code": code})).map(|(status, _)| status)
     }
 
+    /// The secret as it is shown, and its bytes as a dump shows them.
+    pub fn shown_as(&self) -> [String; 2] {
+        let bits: String = self.secret.iter().map(|byte| format!("{byte:08b}")).collect();
+        let letter = |five: &[u8]| char::from(LETTERS[usize::from_str_radix(std::str::from_utf8(five).unwrap(), 2).unwrap()]);
+        let hex = self.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        [bits.as_bytes().chunks_exact(5).map(letter).collect(), hex]
+    }
+
     /// The code of this many steps after the first.
-    fn code(&self, after: i64) -> String {
+    pub fn code(&self, after: i64) -> String {
         let totp = Builder::new().with_secret(self.secret.clone()).with_skew(0).build_noncompliant();
         totp.generate(u64::try_from((self.step + after) * 30).unwrap()).to_string()
     }
 }
 
 fn from_base32(text: &str) -> Vec<u8> {
-    let value = |letter| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(letter).unwrap();
-    let bits: String = text.chars().map(|letter| format!("{:05b}", value(letter))).collect();
+    let value = |letter| LETTERS.iter().position(|known| *known == letter).unwrap();
+    let bits: String = text.bytes().map(|letter| format!("{:05b}", value(letter))).collect();
     bits.as_bytes().chunks_exact(8).map(|eight| u8::from_str_radix(std::str::from_utf8(eight).unwrap(), 2).unwrap()).collect()
 }
 

@@ -6,6 +6,7 @@ mod factors;
 mod outage;
 mod replicas;
 mod revocation;
+mod secrecy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -23,7 +23,7 @@ async fn a05_a_websocket_may_have_either_in_its_query_and_nothing_else_may() {
         (format!("?key={}", KEY.replace('-', "%2D")), ADA),
     ] {
         let said = doors.ask(&chat(&query)).await;
-        assert_eq!((said.status, said.told("x-scopegate-id").as_deref()), (200, Some(id)), "{query}");
+        assert_eq!((said.status, said.told("x-user-email").as_deref()), (200, Some(id)), "{query}");
         assert_eq!(said.target(), if query.contains("room") { "/chat/ws?room=7&lang=en" } else { "/chat/ws" }, "{query}");
     }
     for request in [Request::get(format!("/chat/ws?key={KEY}")), Request::get(format!("/tools/available?token={token}"))] {
@@ -53,7 +53,7 @@ async fn a06_a_key_decides_before_a_token_does() {
     ] {
         let said = doors.ask(&request).await;
         match id {
-            Some(id) => assert_eq!((said.status, said.told("x-scopegate-id").as_deref()), (200, Some(id)), "{request:?}"),
+            Some(id) => assert_eq!((said.status, said.told("x-user-email").as_deref()), (200, Some(id)), "{request:?}"),
             None => assert!(is_refused(&said), "{request:?}: {said:?}"),
         }
         // The one that did not decide goes no further either.
@@ -79,8 +79,8 @@ async fn a07_a_websocket_is_verified_as_any_request_and_its_caller_is_told() {
         let said = doors.ask(&chat(&format!("?token={bad}"))).await;
         assert!(is_refused(&said), "{bad}: {said:?}");
     }
-    let said = doors.ask(&chat(&format!("?token={}", session(&[]))).header("x-scopegate-id", ADA)).await;
-    assert_eq!(said.told("x-scopegate-id").as_deref(), Some(EVE), "told once, for as long as the connection lasts");
+    let said = doors.ask(&chat(&format!("?token={}", session(&[]))).header("x-user-email", ADA)).await;
+    assert_eq!(said.told("x-user-email").as_deref(), Some(EVE), "told once, for as long as the connection lasts");
 }
 
 #[tokio::test(flavor = "multi_thread")]
