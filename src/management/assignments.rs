@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::actor::Actor;
 use super::body::{Json, Members, Object, Query};
+use super::names::{RoleText, Word};
 use super::page::Page;
 use super::problem::Problem;
 use super::roles::{known, may_touch, named};
@@ -40,12 +41,12 @@ pub struct AssignmentPage {
 #[derive(Debug, ToSchema)]
 pub struct Assignee {
     /// The id of a profile, of a key, or of whoever a token or a file names
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    #[schema(value_type = Word)]
     subject: Box<str>,
-    #[schema(value_type = String, max_length = 256, pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+    #[schema(value_type = RoleText)]
     role: Box<str>,
     /// Another than the caller's own is for callers that reach all
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<Word>)]
     tenant: Option<Box<str>>,
 }
 
@@ -83,9 +84,9 @@ impl Members for Listing {
 /// By subject and role.
 #[utoipa::path(get, path = "/rbac/assignments", tag = "roles", operation_id = "list_assignments", security(("bearer" = ["rbac:read"])),
     params(
-        ("subject" = Option<String>, Query, description = "Of everybody where it is not said", min_length = 1, max_length = 256),
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("subject" = Option<Word>, Query, description = "Of everybody where it is not said"),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of them", body = AssignmentPage)))]

@@ -19,6 +19,7 @@ const SCHEMES: [&str; 2] = ["bearer", "api_key"];
 /// Completes the document: what every operation may answer, and the ways to show who calls.
 pub fn complete(mut document: Value) -> Value {
     operations(&mut document).for_each(complete_operation);
+    complete_bodies(&mut document);
     let Value::Object(members) = &mut document else { return document };
     members.insert("openapi".into(), json!("3.1.0"));
     let info = json!({
@@ -67,6 +68,41 @@ fn complete_operation(operation: &mut Map<String, Value>) {
         response.insert("content".into(), json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}));
     }
     responses.sort_keys();
+}
+
+/// Members that are not known are refused; a body that need not have any need not be there.
+fn complete_bodies(document: &mut Value) {
+    let body = "/content/application~1json/schema/$ref";
+    let bodies = operations(document).filter_map(|operation| operation.get_mut("requestBody"));
+    let mut open: Vec<String> = bodies.filter_map(|said| Some(said.pointer(body)?.as_str()?.to_owned())).collect();
+    let mut closed = BTreeMap::new();
+    while let Some(reference) = open.pop() {
+        let Some(Value::Object(schema)) = document.pointer_mut(reference.trim_start_matches('#')) else { continue };
+        if closed.contains_key(&reference) || schema.get("type").is_none_or(|kind| kind != "object") {
+            continue;
+        }
+        schema.insert("additionalProperties".into(), false.into());
+        references(&Value::Object(schema.clone()), &mut open);
+        closed.insert(reference, schema.contains_key("required"));
+    }
+    for said in operations(document).filter_map(|operation| operation.get_mut("requestBody")) {
+        let required = said.pointer(body).and_then(Value::as_str).and_then(|reference| closed.get(reference)).copied();
+        if let (Some(said), Some(required)) = (said.as_object_mut(), required) {
+            said.insert("required".into(), required.into());
+        }
+    }
+}
+
+/// Every schema that one refers to.
+fn references(schema: &Value, into: &mut Vec<String>) {
+    match schema {
+        Value::Object(members) => {
+            into.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|member| references(member, into));
+        }
+        Value::Array(list) => list.iter().for_each(|entry| references(entry, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn meaning(status: &str) -> &'static str {

@@ -2,9 +2,25 @@
 //! Refuses what a header, a path or a line of a log could read as something else.
 
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::body::At;
 use crate::principal::record::EVERY_TENANT;
+
+/// `resource:action` in visible ASCII; `*` only as the whole last part
+#[derive(Debug, ToSchema)]
+#[schema(as = Scope, value_type = String, max_length = 256, pattern = r"^(\*|[!#-)+-9;-\[\]-~]+(:[!#-)+-9;-\[\]-~]+)*(:\*)?)$", example = "orders:read")]
+pub struct ScopeText(#[allow(dead_code, reason = "a schema alone")] String);
+
+/// ASCII letters, digits and `.`, `_`, `-`, `:`, `@`; begins with a letter or digit
+#[derive(Debug, ToSchema)]
+#[schema(as = RoleName, value_type = String, max_length = 256, pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]*$", example = "editor")]
+pub struct RoleText(#[allow(dead_code, reason = "a schema alone")] String);
+
+/// One word, without white space and control characters
+#[derive(Debug, ToSchema)]
+#[schema(as = Word, value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\s\u0000-\u001f\u007f-\u009f]+$", example = "tenant-123")]
+pub struct Word(#[allow(dead_code, reason = "a schema alone")] String);
 
 /// Longest role, subject or tenant; they travel in headers.
 pub const MAX_NAME: usize = 256;

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::actor::Actor;
 use super::body::{At, Json, Members, Object, Query, flag, list, scope};
 use super::grants::Known;
+use super::names::{RoleText, ScopeText, Word};
 use super::once::{Begun, Repeatable, Work};
 use super::page::Page;
 use super::problem::Problem;
@@ -51,32 +52,32 @@ pub struct ProfilePage {
 #[derive(Debug, ToSchema)]
 pub struct NewProfile {
     /// One profile of a tenant has it
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]{1,64}@[^\s@\u0000-\u001f\u007f-\u009f]{1,189}$")]
     email: String,
     /// `true` where it is not said
     #[schema(value_type = Option<bool>)]
     enabled: bool,
-    #[schema(value_type = Option<Vec<String>>, max_items = 128)]
+    #[schema(value_type = Option<Vec<ScopeText>>, max_items = 128)]
     scopes: Vec<Scope>,
     /// Roles of the tenant or of the configuration
-    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    #[schema(value_type = Option<Vec<RoleText>>, max_items = 32)]
     roles: Vec<Box<str>>,
     /// Another than the caller's own is for callers that reach all
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<Word>)]
     tenant: Option<Box<str>>,
 }
 
 /// What is not said stays as it is.
 #[derive(Debug, ToSchema)]
 pub struct ProfileChange {
-    #[schema(value_type = String, required = false, max_length = 254)]
+    #[schema(value_type = String, required = false, max_length = 254, pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]{1,64}@[^\s@\u0000-\u001f\u007f-\u009f]{1,189}$")]
     email: Option<String>,
     #[schema(value_type = bool, required = false)]
     enabled: Option<bool>,
-    #[schema(value_type = Vec<String>, required = false, max_items = 128)]
+    #[schema(value_type = Vec<ScopeText>, required = false, max_items = 128)]
     scopes: Option<Vec<Scope>>,
     /// Roles of the tenant or of the configuration
-    #[schema(value_type = Vec<String>, required = false, max_items = 32)]
+    #[schema(value_type = Vec<RoleText>, required = false, max_items = 32)]
     roles: Option<Vec<Box<str>>>,
 }
 
@@ -159,9 +160,9 @@ pub fn routes() -> [UtoipaMethodRouter<Context>; 2] {
 /// By id; those of every tenant for a caller that reaches all and names none.
 #[utoipa::path(get, path = "/profiles", tag = "profiles", operation_id = "list_profiles", security(("bearer" = ["profiles:read"])),
     params(
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
-        ("email" = Option<String>, Query, description = "The one that has this address", max_length = 254),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        ("email" = Option<String>, Query, description = "The one that has this address", max_length = 254, pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]{1,64}@[^\s@\u0000-\u001f\u007f-\u009f]{1,189}$"),
+        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of them", body = ProfilePage)))]

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::actor::Actor;
 use super::body::{Json, Members, Object, instant};
+use super::names::Word;
 use super::problem::Problem;
 use super::roles::named;
 use super::{Context, names};
@@ -32,20 +33,16 @@ pub struct NewRevocation {
 #[allow(dead_code, reason = "describes what `NewRevocation` reads")]
 pub struct RevocationBody {
     /// The claim of one token
-    #[schema(max_length = 256)]
-    jti: Option<String>,
+    jti: Option<Word>,
     /// Whoever tokens, keys or files name
-    #[schema(max_length = 256)]
-    subject: Option<String>,
+    subject: Option<Word>,
     /// Of an entry of a file, or of a key
-    #[schema(max_length = 256)]
-    credential_id: Option<String>,
+    credential_id: Option<Word>,
     /// For good where it is not said
     #[schema(format = DateTime)]
     until: Option<String>,
     /// The caller's own where it is not said; of a caller that reaches all, everybody's
-    #[schema(max_length = 256)]
-    tenant: Option<String>,
+    tenant: Option<Word>,
 }
 
 /// What holds now

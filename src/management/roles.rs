@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::actor::Actor;
 use super::body::{Json, Members, Object, Query, list, scope};
 use super::grants::Known;
+use super::names::{RoleText, ScopeText, Word};
 use super::once::{Begun, Repeatable, Work};
 use super::page::Page;
 use super::problem::{Fault, Problem};
@@ -61,19 +62,19 @@ pub struct PermissionPage {
 
 #[derive(Debug, ToSchema)]
 pub struct NewRole {
-    #[schema(value_type = String, max_length = 256, pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+    #[schema(value_type = RoleText)]
     name: Box<str>,
     /// One line
     #[schema(value_type = Option<String>, max_length = 1024)]
     description: Box<str>,
     /// What it grants: something that a route needs or another role grants, or a wildcard over such
-    #[schema(value_type = Option<Vec<String>>, max_items = 128)]
+    #[schema(value_type = Option<Vec<ScopeText>>, max_items = 128)]
     permissions: Vec<Scope>,
     /// Roles of the tenant or of the configuration
-    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    #[schema(value_type = Option<Vec<RoleText>>, max_items = 32)]
     inherits: Vec<Box<str>>,
     /// Another than the caller's own is for callers that reach all
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<Word>)]
     tenant: Option<Box<str>>,
 }
 
@@ -84,10 +85,10 @@ pub struct RoleChange {
     #[schema(value_type = Option<String>, max_length = 1024)]
     description: Box<str>,
     /// What it grants: something that a route needs or a role grants, or a wildcard over such
-    #[schema(value_type = Option<Vec<String>>, max_items = 128)]
+    #[schema(value_type = Vec<ScopeText>, max_items = 128)]
     permissions: Vec<Scope>,
     /// Roles of the tenant or of the configuration
-    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    #[schema(value_type = Option<Vec<RoleText>>, max_items = 32)]
     inherits: Vec<Box<str>>,
 }
 
@@ -106,13 +107,9 @@ pub struct Listing {
 impl Members for RoleChange {
     fn read(object: &mut Object<'_>) -> Option<Self> {
         let description = object.optional("description", names::checked(names::description));
-        let permissions = object.optional("permissions", list(0..=MAX_PERMISSIONS, scope));
+        let permissions = object.required("permissions", list(0..=MAX_PERMISSIONS, scope));
         let inherits = object.optional("inherits", list(0..=MAX_PARENTS, names::checked(names::role)));
-        Some(Self {
-            description: description?.unwrap_or_default(),
-            permissions: permissions?.unwrap_or_default(),
-            inherits: inherits?.unwrap_or_default(),
-        })
+        Some(Self { description: description?.unwrap_or_default(), permissions: permissions?, inherits: inherits?.unwrap_or_default() })
     }
 }
 
@@ -120,8 +117,16 @@ impl Members for NewRole {
     fn read(object: &mut Object<'_>) -> Option<Self> {
         let name = object.required("name", names::checked(names::role));
         let tenant = object.optional("tenant", names::checked(names::tenant));
-        let RoleChange { description, permissions, inherits } = RoleChange::read(object)?;
-        Some(Self { name: name?, description, permissions, inherits, tenant: tenant? })
+        let description = object.optional("description", names::checked(names::description));
+        let permissions = object.optional("permissions", list(0..=MAX_PERMISSIONS, scope));
+        let inherits = object.optional("inherits", list(0..=MAX_PARENTS, names::checked(names::role)));
+        Some(Self {
+            name: name?,
+            description: description?.unwrap_or_default(),
+            permissions: permissions?.unwrap_or_default(),
+            inherits: inherits?.unwrap_or_default(),
+            tenant: tenant?,
+        })
     }
 }
 
@@ -257,8 +262,8 @@ fn above(role: &str) -> Problem {
 /// Its own and those of the configuration, by name.
 #[utoipa::path(get, path = "/rbac/roles", tag = "roles", operation_id = "list_roles", security(("bearer" = ["rbac:read"])),
     params(
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of them", body = RolePage)))]
@@ -314,8 +319,8 @@ pub async fn create_role(
 /// Holds at once for everybody who has it.
 #[utoipa::path(put, path = "/rbac/roles/{name}", tag = "roles", operation_id = "replace_role", security(("bearer" = ["rbac:write"])),
     params(
-        ("name" = String, Path),
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
+        ("name" = RoleText, Path),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
     ),
     request_body = RoleChange,
     responses((status = 200, description = "So it is now", body = RoleView), (status = 409, description = "It is one of the configuration", body = Problem)))]
@@ -352,8 +357,8 @@ pub async fn replace_role(
 /// That nobody has and no other role inherits.
 #[utoipa::path(delete, path = "/rbac/roles/{name}", tag = "roles", operation_id = "delete_role", security(("bearer" = ["rbac:write"])),
     params(
-        ("name" = String, Path),
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
+        ("name" = RoleText, Path),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
     ),
     responses((status = 204, description = "It is gone"), (status = 409, description = "Somebody has it, and who", body = Problem)))]
 pub async fn delete_role(
@@ -388,8 +393,8 @@ pub async fn delete_role(
 /// That a route needs or a role grants, by name.
 #[utoipa::path(get, path = "/rbac/permissions", tag = "roles", operation_id = "list_permissions", security(("bearer" = ["rbac:read"])),
     params(
-        ("tenant" = Option<String>, Query, description = "Another than the caller's own is for callers that reach all", min_length = 1, max_length = 256),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of them", body = PermissionPage)))]

@@ -32,6 +32,7 @@ mod promises;
 mod provider;
 mod rate_limit_service;
 mod redis;
+mod schemathesis;
 #[path = "../it/harness/sign.rs"]
 mod sign;
 mod sockets;

@@ -64,7 +64,12 @@ impl Process {
 
     /// The exit status of a process that ends by itself.
     pub fn ended(&mut self) -> Option<i32> {
-        let end = Instant::now() + DEADLINE;
+        self.ended_within(DEADLINE)
+    }
+
+    /// The same of one that has much to do.
+    pub fn ended_within(&mut self, time: Duration) -> Option<i32> {
+        let end = Instant::now() + time;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();

@@ -170,7 +170,7 @@ async fn nobody_grants_what_it_does_not_hold() {
     }
     for above in ["remover", "heir", "night", "chief", "editor", "operator"] {
         office.refused("clerk", "POST /rbac/roles", role("x", &[], &[above]), 403).await;
-        office.refused("clerk", "PUT /rbac/roles/reader", Some(json!({"inherits": [above]})), 403).await;
+        office.refused("clerk", "PUT /rbac/roles/reader", Some(json!({"permissions": [], "inherits": [above]})), 403).await;
         office.refused("clerk", "POST /rbac/assign", assign("clerk", above), 403).await;
         office.refused("clerk", "POST /rbac/assign", assign("plain", above), 403).await;
         office.refused("clerk", "DELETE /rbac/assign", assign("plain", above), 403).await;
@@ -202,7 +202,7 @@ async fn a_role_of_the_configuration_is_neither_changed_nor_taken_the_place_of()
     }
     office.done("north", "POST /rbac/roles", role("reader", &[], &[])).await;
     office.refused("north", "POST /rbac/roles", role("reader", &["articles:read"], &[]), 409).await;
-    office.refused("north", "PUT /rbac/roles/writer", Some(json!({})), 404).await;
+    office.refused("north", "PUT /rbac/roles/writer", Some(json!({"permissions": []})), 404).await;
     office.refused("north", "DELETE /rbac/roles/writer", None, 404).await;
 }
 
@@ -285,6 +285,12 @@ async fn bodies_of_another_shape_are_refused_with_every_fault_and_nothing_writte
     ] {
         let said = office.refused("north", "POST /rbac/roles", Some(body), 422).await;
         assert_eq!(names(&said["faults"], "path"), paths, "{said}");
+    }
+    office.done("north", "POST /rbac/roles", role("reader", &["articles:read"], &[])).await;
+    // What replaces a role has to say what it grants: an empty body empties none.
+    for body in [None, Some(json!({})), Some(json!({"description": "x"}))] {
+        let said = office.refused("north", "PUT /rbac/roles/reader", body, 422).await;
+        assert_eq!(names(&said["faults"], "path"), ["permissions"], "{said}");
     }
     let long = "n".repeat(10 << 20);
     office.refused("north", "POST /rbac/roles", role(&long, &[], &[]), 413).await;

@@ -196,7 +196,7 @@ async fn whoever_reaches_all_may_name_a_tenant_and_nobody_else() {
     office.done("root", &format!("DELETE /tenant/api-keys/{}", south.key), None).await;
     office.done("root", "POST /rbac/roles", Some(json!({"name": "extra", "permissions": [], "tenant": "south"}))).await;
     assert!(office.done("south", "GET /rbac/roles", None).await.to_string().contains("extra"));
-    office.refused("root", "PUT /rbac/roles/victim-role", Some(json!({})), 404).await;
+    office.refused("root", "PUT /rbac/roles/victim-role", Some(json!({"permissions": []})), 404).await;
     office.refused("bare", "POST /rbac/roles", Some(json!({"name": "extra", "permissions": [], "tenant": "south"})), 403).await;
     // One's own may be named too.
     office.done("north", "POST /rbac/roles", Some(json!({"name": "extra", "permissions": [], "tenant": "north"}))).await;
