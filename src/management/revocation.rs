@@ -102,7 +102,7 @@ impl Members for NewRevocation {
 /// Revokes what it names
 ///
 /// In force on this node when the answer comes, and on every other within five seconds. What is revoked for longer stays so.
-#[utoipa::path(post, path = "/tokens/revoke", tag = "revocation", operation_id = "revoke", security(("bearer" = ["tokens:revoke"])),
+#[utoipa::path(post, path = "/tokens/revoke", tag = "revocation", operation_id = "revoke_token", security(("bearer" = ["tokens:revoke"])),
     request_body = RevocationBody, responses((status = 200, description = "What holds now", body = RevocationView)))]
 pub async fn revoke(State(context): State<Context>, actor: Actor, Json(new): Json<NewRevocation>) -> Result<axum::Json<RevocationView>, Problem> {
     let everywhere = actor.is_operator() && new.tenant.is_none();

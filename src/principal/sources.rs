@@ -116,10 +116,8 @@ impl Sources {
             proof @ (Proof::Caller(_) | Proof::Ambiguous | Proof::NoProfile | Proof::Waits(_)) => proof,
             proof @ (Proof::Nothing | Proof::Refused { .. } | Proof::Unreachable) => self.anybody().unwrap_or(proof),
         };
-        match proof {
-            Proof::Caller(caller) if asked.wanted.factor => self.with_factor(caller, view, &open, asked.now),
-            proof => proof,
-        }
+        let Proof::Caller(caller) = proof else { return proof };
+        if asked.wanted.factor { self.with_factor(caller, view, &open, asked.now) } else { Proof::Caller(caller) }
     }
 
     fn first_presented<H: Headers>(&self, view: &RequestView<'_, H>, asked: Asked<'_>, open: &Open) -> Proof<'_> {

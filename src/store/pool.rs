@@ -328,15 +328,15 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, sqlx:
 
 pub fn of(error: &sqlx::Error) -> StoreError {
     use sqlx::Error;
-    let why = error.to_string().into();
-    match error {
-        Error::Database(error) => of_database(&**error),
-        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
-            StoreError::Unreachable(why)
-        }
-        Error::RowNotFound => StoreError::NotFound,
-        _ => StoreError::Fault(why),
+    if let Error::Database(error) = error {
+        return of_database(&**error);
     }
+    let why = error.to_string().into();
+    let passing = matches!(
+        error,
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed | Error::BeginFailed
+    );
+    if passing { StoreError::Unreachable(why) } else { StoreError::Fault(why) }
 }
 
 /// Servers that start, stop, are full or busy come back; anything else is not mended by waiting.

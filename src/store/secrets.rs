@@ -108,7 +108,7 @@ fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut key = Zeroizing::new([0; LENGTH]);
     getrandom::fill(&mut *key).map_err(io::Error::other)?;
-    let line = Zeroizing::new(format!("1:{}\n", Zeroizing::new(BASE64_STANDARD.encode(&*key)).as_str()));
+    let line = Zeroizing::new(format!("1:{}\n", Zeroizing::new(BASE64_STANDARD.encode(key.as_slice())).as_str()));
     // Written under another name first, so that nobody finds half of it.
     let draft = folder.join(format!(".store.keys.{}.{:x}", std::process::id(), random()?));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;

@@ -64,6 +64,7 @@ impl Egress {
             key_cache: None,
             expose: false,
             limits: Default::default(),
+            store: None,
         };
         let gate = gate::Gate { live: Arc::default(), telemetry: Arc::default(), limiter: Arc::default() };
         let drain = CancellationToken::new();

@@ -1,5 +1,6 @@
 //! Open WebSockets, server-sent events and gRPC streams end with what let them through, in the words of each, and with nothing else.
 
+mod book;
 mod frames;
 mod multiplexed;
 mod open;

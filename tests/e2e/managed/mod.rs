@@ -5,6 +5,7 @@ mod durability;
 mod factors;
 mod outage;
 mod replicas;
+mod revocation;
 mod secrecy;
 
 use std::sync::Arc;

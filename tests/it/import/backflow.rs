@@ -83,7 +83,8 @@ fn a_provider_opens_its_own_routes_alone() {
         "GET /profile: {credentials: [firebase]}",
         "GET /mine: {credentials: [jwt]}",
         "GET /usual: {credentials: [jwt]}",
-        "GET /partner: deny   # for API keys, which come with a later version",
+        "credentials:\n  keys: {kind: api_key}\n  jwt:",
+        "GET /partner: {credentials: [keys]}",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
@@ -91,7 +92,89 @@ fn a_provider_opens_its_own_routes_alone() {
     let token = token(&desk, "user");
     assert_eq!(desk.decides("GET", "/usual", Some(&token)), "allow");
     assert!(desk.decides("GET", "/profile", Some(&token)).starts_with("deny 401"), "an application's own token opens no route of Firebase");
-    assert!(desk.decides("GET", "/partner", Some(&token)).starts_with("deny 403"));
+    assert!(desk.decides("GET", "/partner", Some(&token)).starts_with("deny 401"), "a token opens no route of API keys");
+}
+
+#[test]
+fn an_api_key_opens_no_route_that_does_not_speak_of_it() {
+    let document = json!({
+        "firebase": {"projectId": "p"},
+        "apiKeys": {"enabled": true},
+        "routes": [{"path": "/usual", "method": "get", "requireAuth": true}],
+    });
+    let text = Desk::new(&[("c.json", &document.to_string())]).import(&["backflow", "c.json"]);
+    assert!(text.contains("  keys: {kind: api_key}\n") && text.contains("  GET /usual: {credentials: [firebase]}\n"), "{text}");
+    assert!(text.contains("`scopegate keys import`") && text.contains("`scopegate.db`"), "{text}");
+    for api_keys in [json!(null), json!(false), json!({"enabled": false})] {
+        let document = json!({"firebase": {"projectId": "p"}, "apiKeys": api_keys, "routes": document["routes"]});
+        let text = Desk::new(&[("c.json", &document.to_string())]).import(&["backflow", "c.json"]);
+        assert!(!text.contains("\n  keys:") && text.contains("`x-api-key`: nothing here speaks"), "{text}");
+    }
+}
+
+#[test]
+fn a_second_factor_is_asked_for_where_backflow_asks_for_one() {
+    let (desk, text) = imported(&json!([
+        {"path": "/payouts", "method": "post", "requireAuth": true, "requireMfa": true},
+        {"path": "/unsaid", "method": "post", "requireMfa": true},
+        {"path": "/odd", "method": "post", "requireAuth": false, "requireMfa": true, "requiredPermissions": ["users:read"]},
+        {"path": "/calm", "method": "post", "requireAuth": true, "requireMfa": false},
+    ]));
+    let admin = token(&desk, "admin");
+    for line in [
+        "  POST /payouts: {mfa: {max_age: 15m}}\n",
+        "  POST /unsaid: {mfa: {max_age: 15m}}\n",
+        "  POST /odd: {mfa: {max_age: 15m}, scopes: [users:read]}\n",
+        "enrolments in Backflow's database were not read",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    for path in ["/payouts", "/unsaid", "/odd"] {
+        assert_eq!(desk.decides("POST", path, None), "deny 401 (no_credential)", "{path}");
+        assert!(desk.decides("POST", path, Some(&admin)).starts_with("deny "), "{path}");
+    }
+    assert!(text.contains("  POST /calm: authenticated\n"), "{text}");
+    let document = json!({
+        "jwt": {"secret": "{{env.JWT_SECRET}}"},
+        "mfa": {"required": true},
+        "routes": [{"path": "/a", "method": "get", "requireAuth": true}, {"path": "/b", "method": "get", "requireAuth": false}],
+    });
+    let text = Desk::new(&[("c.json", &document.to_string())]).import(&["backflow", "c.json"]);
+    assert!(text.contains("  GET /a: {mfa: {max_age: 15m}}\n  GET /b: public\n"), "{text}");
+}
+
+#[test]
+fn a_limit_is_kept_where_a_rate_says_it_exactly() {
+    let limit = |window: u64, max: u64| json!({"windowMs": window, "max": max});
+    let document = json!({
+        "jwt": {"secret": "{{env.JWT_SECRET}}"},
+        "rateLimit": {"enabled": true, "default": limit(60_000, 100), "perEndpoint": {"/heavy/": limit(60_000, 10), "/nowhere": limit(1_000, 1)}},
+        "routes": [
+            {"path": "/heavy", "method": "get", "requireAuth": true},
+            {"path": "/open", "method": "get", "requireAuth": false, "rateLimit": limit(1_000, 5)},
+            {"path": "/scoped", "method": "get", "requiredPermissions": ["a:b"], "rateLimit": limit(900_000, 100)},
+            {"path": "/odd", "method": "get", "requireAuth": true, "rateLimit": limit(7_000, 5)},
+            {"path": "/unread", "method": "get", "requireAuth": true, "rateLimit": "{{env.MAX}}"},
+            {"path": "/never", "method": "get", "requireAuth": false, "rateLimit": limit(60_000, 0)},
+            {"path": "/off", "method": "get", "requireAuth": true, "rateLimit": {"enabled": false}},
+        ],
+    });
+    let text = Desk::new(&[("c.json", &document.to_string())]).import(&["backflow", "c.json"]);
+    for line in [
+        "  GET /heavy: {authenticated: true, rate_limit: {rate: 10/m, per: principal}}\n",
+        "  GET /open: {public: true, rate_limit: {rate: 5/s, per: ip}}\n",
+        "  GET /scoped: {scopes: [a:b], rate_limit: {rate: 400/h, burst: 100, per: principal}}\n",
+        "  GET /odd: authenticated\n",
+        "  GET /unread: authenticated\n",
+        "  GET /never: deny   # its `rateLimit` lets nothing through\n",
+        "  GET /off: authenticated\n",
+        "`rateLimit.default`: no limit is for all routes at once; where it matters, write `rate_limit: {rate: 100/m, per: principal}`",
+        "`rateLimit.perEndpoint` has `/nowhere`, which is the path of no route",
+        "`rateLimit` of `/odd` is no rate exactly and was left out; the nearest below is `rate_limit: {rate: 61714/d, burst: 5, per: principal}`",
+        "`rateLimit` of `/unread` is no `windowMs` and `max` that make a rate",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
 }
 
 #[test]
@@ -131,13 +214,13 @@ fn roles_inherit_and_the_default_is_there() {
 #[test]
 fn what_cannot_be_asked_for_closes_its_route() {
     let (desk, text) = imported(&json!([
-        {"path": "/payouts", "method": "post", "requireAuth": true, "requireMfa": true},
-        {"path": "/calm", "method": "post", "requireAuth": true, "requireMfa": false, "integrations": []},
+        {"path": "/payouts", "method": "post", "requireAuth": true, "mfaLevel": 2},
+        {"path": "/calm", "method": "post", "requireAuth": true, "mfaLevel": false, "integrations": []},
         {"path": "/unsaid", "method": "get"},
         {"path": "/odd", "method": "get", "requireAuth": false, "requiredPermissions": ["users:read"]},
     ]));
     let user = token(&desk, "user");
-    assert!(text.contains("POST /payouts: deny   # `requireMfa` has no counterpart in this version"), "{text}");
+    assert!(text.contains("POST /payouts: deny   # `mfaLevel` has no counterpart: closed until you decide"), "{text}");
     assert!(text.contains("write `public` for what is open: `GET /unsaid`") && text.contains("`integrations`"), "{text}");
     assert!(desk.decides("POST", "/payouts", Some(&user)).starts_with("deny 403"));
     assert_eq!(desk.decides("POST", "/calm", Some(&user)), "allow");
@@ -177,6 +260,7 @@ fn what_is_not_understood_is_refused_all_at_once() {
     let roles = |roles: serde_json::Value| json!({"jwt": {"secret": "{{env.JWT_SECRET}}"}, "tenantRbac": {"roles": roles}});
     for (document, said) in [
         (json!({"routes": []}), "there is neither `jwt` nor `firebase`"),
+        (json!({"apiKeys": {}, "routes": []}), "there is neither `jwt` nor `firebase`"),
         (json!(7), "c.json is a number"),
         (json!({"routes": {}}), "`routes` is a mapping; it is a list"),
         (jwt(json!({})), "`jwt.secret` is missing"),
@@ -189,6 +273,7 @@ fn what_is_not_understood_is_refused_all_at_once() {
         (route(json!({"path": "/a//b", "requireAuth": true})), "`routes[0].path` is `/a//b`"),
         (route(json!({"path": "/a", "method": 7})), "`routes[0]` (/a): `method` is none"),
         (route(json!({"path": "/a", "requireAuth": "yes"})), "`requireAuth` is a text; it is `true` or `false`"),
+        (route(json!({"path": "/a", "requireMfa": "yes"})), "`requireMfa` is a text; it is `true` or `false`"),
         (route(json!({"path": "/a", "authProvider": "magic"})), "`authProvider` is `magic`"),
         (route(json!({"path": "/a", "authProvider": "firebase"})), "there is no `firebase` in the configuration"),
         (route(json!({"path": "/a", "requiredPermissions": ["a b"]})), "permission `a b` as a scope has a character"),

@@ -1,6 +1,7 @@
 //! Backflow's JSON configuration into sources, roles and routes.
-//! Opens no route that Backflow closes: what this version cannot ask for closes the route, and says so.
+//! Opens no route that Backflow closes: what cannot be asked for closes the route, and says so.
 
+mod limits;
 mod roles;
 mod routes;
 mod said;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::routes::KEYS;
 use self::said::said;
 use super::draft::Draft;
 use super::{Target, cors, kind_of, read_json, strangers, yaml};
@@ -27,13 +29,8 @@ pub struct Backflow {
     target: Target,
 }
 
-/// Keys that this version has no counterpart for, and what that means.
-const LATER: [(&str, &str); 4] = [
-    ("rateLimit", "requests are not counted; limits come with a later version"),
-    ("mfa", "no second factor is asked for; MFA comes with a later version"),
-    ("apiKeys", "keys of the store come with a later version"),
-    ("userLimits", "requests are not counted; limits come with a later version"),
-];
+/// Keys of the document that the notes or other parts speak of.
+const KNOWN: [&str; 10] = ["jwt", "firebase", "rbac", "tenantRbac", "routes", "cors", "rateLimit", "mfa", "apiKeys", "userLimits"];
 
 impl Backflow {
     pub fn run(self) -> Result<bool, String> {
@@ -54,10 +51,11 @@ impl Backflow {
         if !document.is_object() {
             return Err(format!("{} is {}; Backflow's configuration is an object, or a list of routes", self.file.display(), kind_of(&document)));
         }
-        let sources = sources(&document, &mut draft);
+        let sources = sources(&document, speaks_of_keys(&document, &list), &mut draft);
         let roles = roles::roles(&document, &mut draft);
-        let routes = routes::routes(&list, &sources.names, &mut draft);
+        let routes = routes::routes(&list, &document, &sources.names, &mut draft);
         let cors = cors::cors(document.get("cors"), "cors", &mut draft);
+        in_the_store(&document, sources.names.contains(&KEYS), routes.contains("mfa: {"), &mut draft);
         without_counterpart(&document, &mut draft);
         let mut body = String::new();
         let upstream = self.target.upstream.as_deref().unwrap_or("http://127.0.0.1:3000");
@@ -85,8 +83,19 @@ struct Sources {
     text: String,
 }
 
-fn sources(document: &Value, draft: &mut Draft<'_>) -> Sources {
+/// Whether callers show API keys.
+fn speaks_of_keys(document: &Value, routes: &[Value]) -> bool {
+    let off = |said: &Value| matches!(said, Value::Null | Value::Bool(false)) || said.get("enabled") == Some(&Value::Bool(false));
+    document.get("apiKeys").is_some_and(|said| !off(said)) || routes.iter().any(routes::is_for_keys)
+}
+
+fn sources(document: &Value, with_keys: bool, draft: &mut Draft<'_>) -> Sources {
     let mut sources = Sources { names: Vec::new(), text: String::new() };
+    if with_keys {
+        // First, so that a bad key beside a good token is refused.
+        sources.names.push(KEYS);
+        sources.text.push_str(&format!("  {KEYS}: {{kind: api_key}}\n"));
+    }
     for (name, lines) in [
         ("jwt", document.get("jwt").map(|jwt| jwt_source(jwt, draft))),
         ("firebase", document.get("firebase").map(|firebase| firebase_source(firebase, draft))),
@@ -99,7 +108,7 @@ fn sources(document: &Value, draft: &mut Draft<'_>) -> Sources {
         }
         sources.text.push_str("    forward: true   # Backflow reads the token too; remove it where the service behind the gate does not\n");
     }
-    if sources.names.is_empty() {
+    if sources.names.iter().all(|name| *name == KEYS) {
         draft.fault("there is neither `jwt` nor `firebase`, so that no caller could be known; add the one that callers use");
     }
     sources
@@ -203,19 +212,48 @@ fn forward(routes: &[Value]) -> Option<String> {
     (!used.is_empty()).then(|| format!("forward:   # for what routes say as `{{{{auth.…}}}}`\n  headers: {{{}}}\n", used.join(", ")))
 }
 
+/// Says what of Backflow's database has to be made anew, and where it is then kept.
+fn in_the_store(document: &Value, with_keys: bool, with_mfa: bool, draft: &mut Draft<'_>) {
+    if with_keys {
+        draft.note(
+            "`x-api-key`: keys in Backflow's database were not read; `scopegate keys import` takes keys that are UUIDs, for a source of `format: uuid`, \
+             and others have to be made anew, with `scopegate keys create`",
+        );
+        draft.note("API keys open the routes of `authProvider` API key alone; add `keys` to the `credentials` of others that they are for");
+    } else {
+        draft.note(
+            "`x-api-key`: nothing here speaks of API keys, and none is read; for them add `keys: {kind: api_key}` first under `credentials`, \
+             and `credentials` to every route, which else takes them too",
+        );
+    }
+    if with_mfa {
+        draft.note(
+            "`requireMfa` became `mfa: {max_age: 15m}`; enrolments in Backflow's database were not read, and such routes are closed to everybody \
+             who has not been at `/mfa/setup` anew, which `management: {expose: true}` opens at the proxy door",
+        );
+    } else if document.get("mfa").is_some() || (document.get("supabase").is_some() && document.get("jwt").is_some()) {
+        draft.note("Backflow has second factors here, and no route says `requireMfa`; a route asks for one by `mfa: {max_age: 15m}`");
+    }
+    if with_mfa && document.get("mfa").is_some() {
+        draft.note("`mfa`: where it demands a second factor of all, each route that needs a caller asks for one; its other settings are left out");
+    }
+    if with_keys || with_mfa {
+        draft.note(
+            "keys, roles and second factors are kept in `scopegate.db` beside this file, under `store.keys` beside that; `store` and `store_keys` say \
+             otherwise",
+        );
+    }
+}
+
 /// Says of every key what becomes of it.
 fn without_counterpart(document: &Value, draft: &mut Draft<'_>) {
-    draft.note("`x-api-key`: Backflow's API keys are in its store, and keys of a store come with a later version; such callers are refused");
-    for (key, what) in LATER {
-        if document.get(key).is_some() {
-            draft.note(format!("`{key}`: {what}"));
-        }
+    if document.get("apiKeys").is_some() {
+        draft.note("`apiKeys`: its settings are left out; a key's scopes, end and rate are said when it is made");
     }
-    if document.get("supabase").is_some() && document.get("jwt").is_some() && document.get("mfa").is_none() {
-        draft.note("Backflow asks for a second factor where it has `supabase` and `jwt`; MFA comes with a later version");
+    if document.get("userLimits").is_some() {
+        draft.note("`userLimits` is left out; write such as `rate_limit: {rate: 100/m, per: principal}` on a route, or give a key its own rate");
     }
-    let known: Vec<&str> = ["jwt", "firebase", "rbac", "tenantRbac", "routes", "cors"].into_iter().chain(LATER.map(|(key, _)| key)).collect();
-    let rest = strangers(document, "", &known);
+    let rest = strangers(document, "", &KNOWN);
     if !rest.is_empty() {
         draft.note(format!("not the gate's business, and left out: {}", rest.join(", ")));
     }

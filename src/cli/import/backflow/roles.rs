@@ -33,7 +33,7 @@ pub fn roles(document: &Value, draft: &mut Draft<'_>) -> Option<String> {
         draft.note(format!("role `{}` has its permissions in Backflow's database; add them as scopes under `roles`", name.escape_debug()));
     }
     if platform.is_some() {
-        draft.note("`rbac`: roles and assignments in Backflow's database were not read; a role comes from the token's claim `role`");
+        draft.note("`rbac`: roles and assignments in Backflow's database were not read; a role comes from the token's claim `role`, or from `POST /rbac/assign`");
     }
     if roles.is_empty() {
         return None;

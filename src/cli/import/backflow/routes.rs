@@ -7,18 +7,25 @@ use serde_json::Value;
 
 use super::super::draft::Draft;
 use super::super::{express, kind_of, yaml};
+use super::limits::{Limit, Limits};
 use crate::policy::pattern::{Pattern, Segment};
 use crate::scope::Scope;
 
 #[derive(Clone, PartialEq, Eq)]
 enum Need {
-    Public,
+    /// With the keys of its `rate_limit`.
+    Public(Option<String>),
     /// Closed, for a reason that is written beside it.
     Closed(String),
-    Caller {
-        credentials: Vec<&'static str>,
-        scopes: Vec<String>,
-    },
+    Caller(Caller),
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Caller {
+    credentials: Vec<&'static str>,
+    scopes: Vec<String>,
+    mfa: bool,
+    limit: Option<String>,
 }
 
 #[derive(Clone)]
@@ -28,6 +35,8 @@ struct Route {
     need: Need,
 }
 
+/// The source of managed keys.
+pub const KEYS: &str = "keys";
 /// What Backflow answers to anybody.
 const OPEN: &str = "GET /health";
 /// What a route of every method is spelt out as where it has to be; HEAD goes with GET.
@@ -55,8 +64,9 @@ pub fn take(document: &mut Value, file: &Path) -> Result<Vec<Value>, String> {
 }
 
 /// The entries of `routes`.
-pub fn routes(list: &[Value], sources: &[&'static str], draft: &mut Draft<'_>) -> String {
-    let mut found = Found { routes: Vec::new(), unsaid: Vec::new(), others: Vec::new() };
+pub fn routes(list: &[Value], document: &Value, sources: &[&'static str], draft: &mut Draft<'_>) -> String {
+    let (mfa, limits) = (asks_all_for_mfa(document), Limits::new(document, draft));
+    let mut found = Found { routes: Vec::new(), unsaid: Vec::new(), others: Vec::new(), mfa, limits };
     for (index, route) in list.iter().enumerate() {
         found.read(route, index, sources, draft);
     }
@@ -69,38 +79,60 @@ pub fn routes(list: &[Value], sources: &[&'static str], draft: &mut Draft<'_>) -
     if !found.others.is_empty() {
         draft.note(format!("what routes do is the service's business, and left out: {}", found.others.join(", ")));
     }
-    let mut routes = found.settle(draft);
+    found.limits.finish(draft);
+    let mut routes = settle(found.routes, draft);
     if let (Ok(pattern), false) = (Pattern::parse(OPEN), routes.iter().any(|route| route.text.ends_with(" /health") || route.text == "/health")) {
-        routes.insert(0, Route { text: OPEN.into(), pattern, need: Need::Public });
+        routes.insert(0, Route { text: OPEN.into(), pattern, need: Need::Public(None) });
     }
     routes.iter().map(line).collect()
 }
 
 fn line(route: &Route) -> String {
     let pattern = yaml::pattern(&route.text);
-    let scopes = |scopes: &[String]| yaml::list(scopes.iter().map(String::as_str));
     match &route.need {
-        Need::Public => format!("  {pattern}: public\n"),
+        Need::Public(None) => format!("  {pattern}: public\n"),
+        Need::Public(Some(rate)) => format!("  {pattern}: {{public: true, rate_limit: {{{rate}, per: ip}}}}\n"),
         Need::Closed(reason) => format!("  {pattern}: deny   {}\n", yaml::comment(reason)),
-        Need::Caller { credentials, scopes: list } => match (credentials.is_empty(), list.as_slice()) {
-            (true, []) => format!("  {pattern}: authenticated\n"),
-            (true, [one]) if one.contains(':') || one == "*" => format!("  {pattern}: {}\n", yaml::text(one)),
-            (true, list) => format!("  {pattern}: {}\n", scopes(list)),
-            (false, []) => format!("  {pattern}: {{credentials: {}}}\n", yaml::list(credentials.iter().copied())),
-            (false, list) => format!("  {pattern}: {{credentials: {}, scopes: {}}}\n", yaml::list(credentials.iter().copied()), scopes(list)),
-        },
+        Need::Caller(caller) => format!("  {pattern}: {}\n", requirement(caller)),
     }
 }
 
-struct Found {
+fn requirement(caller: &Caller) -> String {
+    let Caller { credentials, scopes, mfa, limit } = caller;
+    let list = || yaml::list(scopes.iter().map(String::as_str));
+    let mut keys = Vec::new();
+    if !credentials.is_empty() {
+        keys.push(format!("credentials: {}", yaml::list(credentials.iter().copied())));
+    }
+    if *mfa {
+        keys.push("mfa: {max_age: 15m}".into());
+    }
+    match (keys.is_empty(), limit, scopes.as_slice()) {
+        (true, None, []) => return "authenticated".into(),
+        (true, None, [one]) if one.contains(':') || one == "*" => return yaml::text(one),
+        (true, None, _) => return list(),
+        (true, Some(_), []) => keys.push("authenticated: true".into()),
+        (false, _, []) => {}
+        (_, _, [_, ..]) => keys.push(format!("scopes: {}", list())),
+    }
+    if let Some(rate) = limit {
+        keys.push(format!("rate_limit: {{{rate}, per: principal}}"));
+    }
+    format!("{{{}}}", keys.join(", "))
+}
+
+struct Found<'a> {
     routes: Vec<Route>,
     /// Those that do not say whether they need a caller.
     unsaid: Vec<String>,
     /// Keys that are not about access.
     others: Vec<String>,
+    /// Whether every route asks for a second factor.
+    mfa: bool,
+    limits: Limits<'a>,
 }
 
-impl Found {
+impl Found<'_> {
     fn read(&mut self, route: &Value, index: usize, sources: &[&'static str], draft: &mut Draft<'_>) {
         let Some(path) = route.get("path").and_then(Value::as_str) else {
             return draft.fault(format!("`routes[{index}]` has no `path`; it is a text such as `/users/:id`"));
@@ -117,12 +149,12 @@ impl Found {
             Ok(paths) => paths,
             Err(fault) => return draft.fault(format!("`routes[{index}].path` is `{}`: {fault}", path.escape_debug())),
         };
-        let says = route.get("requireAuth").is_some() || route.get("authProvider").is_some() || route.get("requiredPermissions").is_some();
+        let says = ["requireAuth", "authProvider", "requiredPermissions", "requireMfa"].iter().any(|key| route.get(key).is_some());
         for (method, path) in methods.iter().flat_map(|method| paths.iter().map(move |path| (method, path))) {
             let text = format!("{method}{}{path}", if method.is_empty() { "" } else { " " });
             match Pattern::parse(&text) {
                 Ok(pattern) => {
-                    if !says && matches!(need, Need::Caller { .. }) {
+                    if !says && matches!(need, Need::Caller(_)) {
                         self.unsaid.push(format!("`{text}`"));
                     }
                     self.routes.push(Route { text, pattern, need: need.clone() });
@@ -133,12 +165,45 @@ impl Found {
     }
 
     fn need(&mut self, route: &Value, sources: &[&'static str], draft: &mut Draft<'_>) -> Result<Need, String> {
+        let closed = self.unknown(route, draft);
+        let (required, mfa) = (switch(route, "requireAuth")?, switch(route, "requireMfa")?);
+        let scopes = permissions(route.get("requiredPermissions"))?;
+        let provider = provider(route.get("authProvider"))?;
+        if !closed.is_empty() {
+            let keys = closed.join(", ");
+            draft.note(format!("{keys} of routes has no counterpart; such routes are closed"));
+            return Ok(Need::Closed(format!("{keys} has no counterpart: closed until you decide")));
+        }
+        let limit = match self.limits.of(route, draft) {
+            Limit::Without => None,
+            Limit::Rate(rate) => Some(rate),
+            Limit::Never => return Ok(Need::Closed("its `rateLimit` lets nothing through".into())),
+        };
+        if let Some(name) = provider.filter(|name| !sources.contains(name)) {
+            return Err(format!("`authProvider` is {name}, and there is no `{name}` in the configuration"));
+        }
+        if required == Some(false) && scopes.is_empty() && provider.is_none() && mfa != Some(true) {
+            return Ok(Need::Public(limit));
+        }
+        if required == Some(false) {
+            draft.note("`requireAuth: false` beside `authProvider`, `requiredPermissions` or `requireMfa` was taken for true");
+        }
+        // Backflow's own provider is the JWT; without that the only other one is meant.
+        let credentials = match (provider, sources) {
+            (_, [_] | []) => Vec::new(),
+            (Some(name), _) => vec![name],
+            (None, _) => sources.iter().copied().find(|name| *name != KEYS).into_iter().collect(),
+        };
+        Ok(Need::Caller(Caller { credentials, scopes, mfa: self.mfa || mfa == Some(true), limit }))
+    }
+
+    /// The keys that speak of access in a way that is not known; others are remembered.
+    fn unknown(&mut self, route: &Value, draft: &mut Draft<'_>) -> Vec<String> {
         let mut closed = Vec::new();
         for (key, value) in route.as_object().into_iter().flatten() {
             let off = matches!(value, Value::Null | Value::Bool(false)) || value.as_array().is_some_and(Vec::is_empty);
             match key.as_str() {
-                "path" | "method" | "methods" | "requireAuth" | "authProvider" | "requiredPermissions" => {}
-                "rateLimit" => draft.note("`rateLimit` of routes: requests are not counted; limits come with a later version"),
+                "path" | "method" | "methods" | "requireAuth" | "authProvider" | "requiredPermissions" | "requireMfa" | "rateLimit" => {}
                 "cors" => draft.note("`cors` of routes: origins are the same for all routes here; name them under `cors`"),
                 key if ACCESS.iter().any(|part| key.to_ascii_lowercase().contains(part)) && !off => closed.push(format!("`{}`", key.escape_debug())),
                 key => {
@@ -149,58 +214,26 @@ impl Found {
                 }
             }
         }
-        let required = match route.get("requireAuth") {
-            None | Some(Value::Null) => None,
-            Some(Value::Bool(required)) => Some(*required),
-            Some(other) => return Err(format!("`requireAuth` is {}; it is `true` or `false`", kind_of(other))),
-        };
-        let scopes = permissions(route.get("requiredPermissions"))?;
-        let provider = provider(route.get("authProvider"))?;
-        if !closed.is_empty() {
-            let keys = closed.join(", ");
-            draft.note(format!("{keys} of routes has no counterpart in this version; such routes are closed"));
-            return Ok(Need::Closed(format!("{keys} has no counterpart in this version: closed until you decide")));
-        }
-        match provider {
-            Some("api_keys") => {
-                draft.note("routes of `authProvider` API key are closed until keys of a store come with a later version");
-                return Ok(Need::Closed("for API keys, which come with a later version".into()));
-            }
-            Some(name) if !sources.contains(&name) => return Err(format!("`authProvider` is {name}, and there is no `{name}` in the configuration")),
-            Some(_) | None => {}
-        }
-        if required == Some(false) && scopes.is_empty() && provider.is_none() {
-            return Ok(Need::Public);
-        }
-        if required == Some(false) {
-            draft.note("`requireAuth: false` beside `authProvider` or `requiredPermissions` was taken for true");
-        }
-        // Backflow's own provider is the JWT; without that the only other one is meant.
-        let credentials = match (provider, sources) {
-            (_, [_] | []) => Vec::new(),
-            (Some(name), _) => vec![name],
-            (None, _) => vec!["jwt"],
-        };
-        Ok(Need::Caller { credentials, scopes })
+        closed
     }
+}
 
-    /// The routes without repetitions and without contradictions.
-    fn settle(self, draft: &mut Draft<'_>) -> Vec<Route> {
-        let mut settled: Vec<Route> = Vec::new();
-        for route in spelt_out(self.routes) {
-            let clash = settled.iter().find(|other| other.pattern.conflicts_with(&route.pattern));
-            match clash {
-                None => settled.push(route),
-                Some(other) if other.pattern == route.pattern && other.need == route.need => {}
-                Some(other) => draft.fault(format!(
-                    "routes `{}` and `{}` match the same requests, and neither is more specific; Backflow takes the first of them, so make the other one differ or remove it",
-                    other.text, route.text
-                )),
-            }
+/// The routes without repetitions and without contradictions.
+fn settle(routes: Vec<Route>, draft: &mut Draft<'_>) -> Vec<Route> {
+    let mut settled: Vec<Route> = Vec::new();
+    for route in spelt_out(routes) {
+        let clash = settled.iter().find(|other| other.pattern.conflicts_with(&route.pattern));
+        match clash {
+            None => settled.push(route),
+            Some(other) if other.pattern == route.pattern && other.need == route.need => {}
+            Some(other) => draft.fault(format!(
+                "routes `{}` and `{}` match the same requests, and neither is more specific; Backflow takes the first of them, so make the other one differ or remove it",
+                other.text, route.text
+            )),
         }
-        with_slashes(&mut settled, draft);
-        settled
     }
+    with_slashes(&mut settled, draft);
+    settled
 }
 
 /// Where a route of every method crosses one of a single method, Go's patterns want its methods by name.
@@ -228,7 +261,7 @@ fn with_slashes(routes: &mut Vec<Route>, draft: &mut Draft<'_>) {
     let mut open: Vec<String> = Vec::new();
     for route in routes.iter() {
         let Some(wide) = routes.iter().find(|wide| wide.need != route.need && covers(&wide.pattern, &route.pattern)) else { continue };
-        if wide.need == Need::Public && !open.contains(&wide.text) {
+        if matches!(wide.need, Need::Public(_)) && !matches!(route.need, Need::Public(_)) && !open.contains(&wide.text) {
             open.push(wide.text.clone());
         }
         let text = format!("{}/{{$}}", route.text);
@@ -287,6 +320,26 @@ fn permissions(said: Option<&Value>) -> Result<Vec<String>, String> {
     list.into_iter().map(scope).collect()
 }
 
+fn switch(route: &Value, key: &str) -> Result<Option<bool>, String> {
+    match route.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(on)) => Ok(Some(*on)),
+        Some(other) => Err(format!("`{key}` is {}; it is `true` or `false`", kind_of(other))),
+    }
+}
+
+/// `mfa` of the document is taken for a demand where one of its keys speaks of one.
+fn asks_all_for_mfa(document: &Value) -> bool {
+    let demands = |key: &str| ["require", "enforce", "mandatory"].iter().any(|part| key.to_ascii_lowercase().contains(part));
+    let mut keys = document.get("mfa").and_then(Value::as_object).into_iter().flatten();
+    keys.any(|(key, value)| demands(key) && !matches!(value, Value::Null | Value::Bool(false)))
+}
+
+/// Whether a route is for API keys.
+pub fn is_for_keys(route: &Value) -> bool {
+    provider(route.get("authProvider")) == Ok(Some(KEYS))
+}
+
 fn provider(said: Option<&Value>) -> Result<Option<&'static str>, String> {
     let text = match said {
         None | Some(Value::Null) => return Ok(None),
@@ -295,7 +348,7 @@ fn provider(said: Option<&Value>) -> Result<Option<&'static str>, String> {
     match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
         "jwt" => Ok(Some("jwt")),
         "firebase" => Ok(Some("firebase")),
-        "apikey" | "apikeys" => Ok(Some("api_keys")),
+        "apikey" | "apikeys" => Ok(Some(KEYS)),
         _ => Err(format!("`authProvider` is `{}`; it is `jwt`, `firebase` or `apiKey`", text.escape_debug())),
     }
 }

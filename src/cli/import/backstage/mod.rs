@@ -204,7 +204,10 @@ fn without_counterpart(document: &Value, draft: &mut Draft<'_>) {
         draft.note(format!("without counterpart: {}", own.join(", ")));
     }
     for (key, what) in [
-        ("rateLimit", "requests are not counted; limits come with a later version"),
+        (
+            "rateLimit",
+            "a limit is one of a route; write such as `rate_limit: {rate: 100/m, per: ip}` on it, and `trusted_proxies` where one is in front",
+        ),
         ("trustProxy", "whose X-Forwarded-* headers are believed is said by `trusted_proxies`"),
     ] {
         if backend.get(key).is_some() {
