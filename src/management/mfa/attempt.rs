@@ -25,6 +25,8 @@ use crate::store::mfa::{Attempt, Begun, Of, Shown};
 
 /// Before the store is asked, so that nobody keeps it busy; its own count is what a guess is up against.
 const OFTEN: Rate = Rate { count: 30, seconds: 60, burst: 30 };
+/// Many may share an address.
+const OFTEN_FROM: Rate = Rate { count: 300, seconds: 60, burst: 300 };
 
 /// Why there is no result.
 pub enum Refusal {
@@ -36,10 +38,10 @@ pub enum Refusal {
 
 async fn take_turn(context: &Context, holder: &Holder, client: Option<IpAddr>) -> Result<(), Refusal> {
     let who = [&*holder.realm, holder.tenant.as_deref().unwrap_or_default(), &*holder.subject];
-    let want = |who| Want { bucket: Bucket { route: "mfa", who }, rate: OFTEN };
+    let want = |who, rate| Want { bucket: Bucket { route: "mfa", who }, rate };
     // Of several addresses that are not known, none is to use up another's.
-    let address = client.map(|address| want(Who::Ip(Some(address))));
-    match context.gate.limiter.take_strict(&[Some(want(Who::Principal(who))), address]).await {
+    let address = client.map(|address| want(Who::Ip(Some(address)), OFTEN_FROM));
+    match context.gate.limiter.take_strict(&[Some(want(Who::Principal(who), OFTEN)), address]).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(exceeded)) => Err(Refusal::TooMany("Too many attempts", exceeded.told(unix_now()).wait)),
         // Nobody can tell how many were tried elsewhere.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::person::{Enrolled, Person, gate, session, texts};
+use crate::harness::until;
 use crate::harness::wire::Reply;
 use crate::management::{call, said as json};
 
@@ -152,6 +153,17 @@ async fn from_the_sixth_wrong_code_on_it_is_429_for_right_ones_too() {
     }
     assert_eq!(json(&person.get("backup-codes").await)["remaining"], 10);
     assert_eq!(Person::new(&gate, "eve").enrol().await.codes.len(), 10, "it locks nobody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_have_a_limit_before_the_store_is_asked() {
+    let gate = gate().await;
+    let (eve, ada) = (Person::new(&gate, "eve"), Person::new(&gate, "ada"));
+    let code = json!({"code": "123456"});
+    let refused = until("too many", async || Some(eve.post("verify", &code).await).filter(|reply| reply.status != 409)).await;
+    assert_eq!(error(&refused), said(429, "too_many_requests"));
+    assert!(refused.header("retry-after").is_some_and(|seconds| (1..=60).contains(&seconds.parse::<u64>().unwrap())));
+    assert_eq!(error(&ada.post("verify", &code).await), said(409, "conflict"), "it is hers alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
