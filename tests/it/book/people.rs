@@ -164,7 +164,6 @@ fn a_book_that_is_too_old_is_a_doubt_for_every_credential() {
             assert_eq!(engine.ask("/", &[line]).status, 503, "{line:?}");
         }
     }
-    assert!(NOW > 0);
 }
 
 #[test]
