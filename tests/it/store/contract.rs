@@ -82,11 +82,12 @@ pub async fn changes_of_many_writers_come_in_the_order_of_their_versions(open: i
     // A reader that always goes on from the version that it saw last sees every one.
     let (mut seen, mut version) = (Vec::new(), 0);
     while seen.len() < 80 {
+        let finished = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let mut read = stores[1].read().await.unwrap();
         let rows = read.rows("SELECT version FROM roles WHERE version > $1 ORDER BY version", vec![Value::from(version)]).await.unwrap();
         seen.extend(rows.iter().map(|row| row.number(0).unwrap()));
         version = seen.last().copied().unwrap_or(0);
-        if writers.iter().all(tokio::task::JoinHandle::is_finished) && rows.is_empty() {
+        if finished && rows.is_empty() {
             break;
         }
     }
