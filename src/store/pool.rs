@@ -133,7 +133,8 @@ fn pool<DB: Database>() -> PoolOptions<DB> {
 }
 
 fn sqlite() -> SqliteConnectOptions {
-    SqliteConnectOptions::new().busy_timeout(ACQUIRE).disable_statement_logging()
+    // Its thread hands over many rows at a time where there are a million.
+    SqliteConnectOptions::new().busy_timeout(ACQUIRE).row_buffer_size(1024).disable_statement_logging()
 }
 
 /// SQLite makes its other files with the mode of this one.

@@ -82,7 +82,7 @@ fn remove() -> Request {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f01_tokens_of_the_application_and_of_firebase_are_taken_and_keys_are_not_yet() {
+async fn f01_tokens_of_the_application_and_of_firebase_are_taken_and_a_key_that_nobody_made_is_not() {
     let (firebase, gate) = start().await;
     let mut doors = Doors::open(&gate).await;
     for (request, credential) in [(users().bearer(&role("user")), "jwt"), (Request::get("/profile").bearer(&firebase.token(&[])), "firebase")] {
@@ -90,8 +90,8 @@ async fn f01_tokens_of_the_application_and_of_firebase_are_taken_and_keys_are_no
         assert_eq!((said.status, said.told("x-scopegate-credential").as_deref()), (200, Some(credential)));
     }
     let key = Request::new("POST", "/partner/orders").header("x-api-key", "key-of-somebody-1");
-    assert!(doors.ask(&key).await.is_denied(401, "no_credential"));
-    assert!(doors.ask(&Request::new("POST", "/partner/orders").bearer(&role("admin"))).await.is_denied(403, "denied"));
+    assert!(doors.ask(&key).await.is_denied(401, "invalid_credential"));
+    assert!(doors.ask(&Request::new("POST", "/partner/orders").bearer(&role("admin"))).await.is_denied(401, "wrong_credential"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
