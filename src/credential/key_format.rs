@@ -107,29 +107,62 @@ fn checksum(text: &str) -> [u8; CHECKSUM] {
     digits
 }
 
-/// The remainders of the sixteen half bytes by the polynomial of IEEE 802.3 §3.2.9, bits reversed.
-const REMAINDERS: [u32; 16] = [
-    0x0000_0000,
-    0x1DB7_1064,
-    0x3B6E_20C8,
-    0x26D9_30AC,
-    0x76DC_4190,
-    0x6B6B_51F4,
-    0x4DB2_6158,
-    0x5005_713C,
-    0xEDB8_8320,
-    0xF00F_9344,
-    0xD6D6_A3E8,
-    0xCB61_B38C,
-    0x9B64_C2B0,
-    0x86D3_D2D4,
-    0xA00A_E278,
-    0xBDBD_F21C,
+/// The remainders of every byte by the polynomial of IEEE 802.3 §3.2.9, bits reversed, sixteen a row.
+const REMAINDERS: [[u32; 16]; 16] = [
+    row(0x00),
+    row(0x10),
+    row(0x20),
+    row(0x30),
+    row(0x40),
+    row(0x50),
+    row(0x60),
+    row(0x70),
+    row(0x80),
+    row(0x90),
+    row(0xA0),
+    row(0xB0),
+    row(0xC0),
+    row(0xD0),
+    row(0xE0),
+    row(0xF0),
 ];
 
+const fn row(first: u32) -> [u32; 16] {
+    [
+        remainder(first),
+        remainder(first | 1),
+        remainder(first | 2),
+        remainder(first | 3),
+        remainder(first | 4),
+        remainder(first | 5),
+        remainder(first | 6),
+        remainder(first | 7),
+        remainder(first | 8),
+        remainder(first | 9),
+        remainder(first | 10),
+        remainder(first | 11),
+        remainder(first | 12),
+        remainder(first | 13),
+        remainder(first | 14),
+        remainder(first | 15),
+    ]
+}
+
+const fn remainder(byte: u32) -> u32 {
+    let (mut rest, mut bit) = (byte, 0);
+    while bit < 8 {
+        rest = if rest & 1 == 1 { (rest >> 1) ^ 0xEDB8_8320 } else { rest >> 1 };
+        bit += 1;
+    }
+    rest
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
-    let half = |crc: u32| (crc >> 4) ^ REMAINDERS.get((crc & 15) as usize).copied().unwrap_or_default();
-    !bytes.iter().fold(u32::MAX, |crc, byte| half(half(crc ^ u32::from(*byte))))
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        let index = (crc ^ u32::from(*byte)) & 0xFF;
+        let remainder = REMAINDERS.get(index as usize >> 4).and_then(|row| row.get(index as usize & 15));
+        (crc >> 8) ^ remainder.copied().unwrap_or_default()
+    })
 }
 
 impl std::fmt::Debug for Parts<'_> {

@@ -108,15 +108,15 @@ impl Sources {
             Err(Fault::Checksum) => return absent(),
         };
         let (Some(backing), Open::Book { book, .. }) = (&self.backing, trial.open) else { return Said::Unreachable };
-        let found = managed.find((book, &backing.peppers), (canonical.as_str(), trial.tag), now);
+        let Some(found) = managed.find((book, &backing.peppers), (canonical.as_str(), trial.tag), now) else { return absent() };
         let (profile, verdict) = profile_of_key(book, found.key, found.verdict);
         let kept = self.kept(&parts_of_key(book, (found.key, found.until), profile, at), Some(found.tag));
         let revoked = is_key_revoked(book, (found.key, &kept), now);
+        let verdict = if revoked { verdict.and(Err(Cause::Revoked)) } else { verdict };
         match verdict {
-            Ok(()) if !revoked => caller(Who::Kept(kept)),
-            Ok(()) => Said::No(Cause::Revoked, Some(Named::Kept(kept))),
-            Err(Cause::Unknown) => absent(),
-            Err(Cause::NoProfile) if trial.open.in_doubt() => Said::Unreachable,
+            Ok(()) => caller(Who::Kept(kept)),
+            Err(Cause::Unknown | Cause::NoProfile) if trial.open.in_doubt() => Said::Unreachable,
+            // Nobody's name too, which is dropped once all is said.
             Err(cause) => Said::No(cause, Some(Named::Kept(kept))),
         }
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Cause;
 use super::book::Book;
 use super::pepper::Peppers;
-use super::record::{Key, KeyDigest};
+use super::record::{Changes, Key, KeyDigest};
 use crate::credential::digest::Tag;
 use crate::credential::key_format::{self, Fault, Format};
 
@@ -18,10 +18,13 @@ pub struct Managed {
     pub format: Format,
     /// The second part of keys of the gate's own form. No other environment's keys count.
     pub environment: Box<str>,
-    nobody: Arc<Key>,
-    /// What the principal of nobody is remembered by.
-    tag: Tag,
+    /// Whom a look-up finds where nobody has the key, and what their principals are remembered by.
+    nobodies: Book,
+    tags: Box<[Tag]>,
 }
+
+/// So many that they are about as far out of sight as the keys of those who call.
+const NOBODIES: u8 = 64;
 
 /// The one spelling of a key.
 pub enum Canonical<'t> {
@@ -48,10 +51,11 @@ pub struct Found<'f> {
 }
 
 impl Managed {
-    pub fn new(format: Format, environment: &str, tag: Tag) -> Self {
-        let nobody = Key {
-            id: "nobody".into(),
-            digest: KeyDigest([0; 32]),
+    /// `tag` gives tags that nothing has which can be presented.
+    pub fn new(format: Format, environment: &str, tag: impl Fn(&str) -> Tag) -> Self {
+        let keys = (0..NOBODIES).map(|number| Key {
+            id: format!("nobody-{number}").into(),
+            digest: nobody(number),
             previous: None,
             tenant: None,
             scopes: Arc::new([]),
@@ -61,8 +65,10 @@ impl Managed {
             enabled: true,
             expires_at: None,
             revoked: false,
-        };
-        Self { format, environment: environment.into(), nobody: Arc::new(nobody), tag }
+        });
+        let nobodies = Book::default().with(Changes { keys: keys.collect(), ..Changes::default() });
+        let tags = (0..NOBODIES).map(|number| tag(&number.to_string())).collect();
+        Self { format, environment: environment.into(), nobodies, tags }
     }
 
     /// The spelling that keys are digested in. A text of the form that cannot be a key of this source has the fault of a checksum.
@@ -78,17 +84,25 @@ impl Managed {
     }
 
     /// `tag` is that of the text as it came.
-    pub fn find<'f>(&'f self, (book, peppers): (&'f Book, &Peppers), (canonical, tag): (&str, Tag), now: i64) -> Found<'f> {
+    pub fn find<'f>(&'f self, (book, peppers): (&'f Book, &Peppers), (canonical, tag): (&str, Tag), now: i64) -> Option<Found<'f>> {
         // Under every pepper, whichever it is: what is found early ends no sooner.
-        let known = peppers.digests(canonical).fold(None, |known, digest| {
-            let found = book.by_digest(&digest).map(|key| (key, digest));
-            known.or(found)
-        });
-        let (key, digest, tag) = known.map_or((&self.nobody, self.nobody.digest, self.tag), |(key, digest)| (key, digest, tag));
+        let (mut known, mut number) = (None, 0);
+        for digest in peppers.digests(canonical) {
+            known = known.or(book.by_digest(&digest).map(|key| (key, digest)));
+            number = digest.0.first().map_or(0, |first| first % NOBODIES);
+        }
+        // One of the two look-ups finds something, the other one nothing.
+        let digest = known.map_or(nobody(number), |(_, digest)| digest);
+        let nobody = self.nobodies.by_digest(&digest);
+        let tag = if known.is_some() { tag } else { *self.tags.get(usize::from(number))? };
+        let key = known.map(|(key, _)| key).or(nobody)?;
         let (until, verdict) = standing(key, digest, now);
-        let verdict = if known.is_some() { verdict } else { Err(Cause::Unknown) };
-        Found { key, tag, until, verdict }
+        Some(Found { key, tag, until, verdict: if known.is_some() { verdict } else { Err(Cause::Unknown) } })
     }
+}
+
+fn nobody(number: u8) -> KeyDigest {
+    KeyDigest([number; 32])
 }
 
 /// Until when this secret of the key counts, and whether it does.

@@ -63,6 +63,8 @@ pub struct Sources {
     pub(super) key: TagKey,
     pub(super) memory: Box<dyn Memory>,
     pub(super) backing: Option<Backing>,
+    /// Whether there is a source that takes anybody.
+    takes_anybody: bool,
     /// Where an MFA token may come; none where there is nobody to make one.
     factor: Option<Place>,
 }
@@ -97,7 +99,8 @@ impl Sources {
                 }
             }
         }
-        Self { list, places, roles, universe, key, memory, backing: None, factor: None }
+        let takes_anybody = list.iter().flat_map(|source| &source.means).any(|means| matches!(means, Means::Noop(_)));
+        Self { list, places, roles, universe, key, memory, backing: None, takes_anybody, factor: None }
     }
 
     /// From now on decisions depend on what this store holds, too.
@@ -114,7 +117,8 @@ impl Sources {
         let open = self.open();
         let proof = match self.first_presented(view, asked, &open) {
             proof @ (Proof::Caller(_) | Proof::Ambiguous | Proof::NoProfile | Proof::Waits(_)) => proof,
-            proof @ (Proof::Nothing | Proof::Refused { .. } | Proof::Unreachable) => self.anybody().unwrap_or(proof),
+            proof @ (Proof::Nothing | Proof::Refused { .. } | Proof::Unreachable) if self.takes_anybody => self.anybody().unwrap_or(proof),
+            proof @ (Proof::Nothing | Proof::Refused { .. } | Proof::Unreachable) => proof,
         };
         let Proof::Caller(caller) = proof else { return proof };
         if asked.wanted.factor { self.with_factor(caller, view, &open, asked.now) } else { Proof::Caller(caller) }

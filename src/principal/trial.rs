@@ -67,7 +67,7 @@ impl Sources {
         match (waits, unreachable) {
             (Some(wait), _) => Proof::Waits(wait),
             (None, true) => Proof::Unreachable,
-            (None, false) => Proof::Refused { cause: refused.0, id: refused.1 },
+            (None, false) => Proof::Refused { cause: refused.0, id: refused.1.filter(|_| refused.0 != Cause::Unknown) },
         }
     }
 
@@ -166,8 +166,24 @@ impl Sources {
 /// Of several sources' causes the operator gets that of the source that the token is most likely of: rather than of one that never heard
 /// of it, of another issuer's, of one for another kind of token, or of one whose keys did not sign it.
 fn telling(cause: Cause) -> usize {
-    let vague = [Cause::Unknown, Cause::Inactive, Cause::Issuer, Cause::Typ, Cause::UnknownKey, Cause::Signature];
-    vague.iter().position(|known| *known == cause).unwrap_or(vague.len())
+    match cause {
+        Cause::Unknown => 0,
+        Cause::Inactive => 1,
+        Cause::Issuer => 2,
+        Cause::Typ => 3,
+        Cause::UnknownKey => 4,
+        Cause::Signature => 5,
+        Cause::Malformed
+        | Cause::Disabled
+        | Cause::NotYetValid
+        | Cause::Expired
+        | Cause::Audience
+        | Cause::Claims
+        | Cause::Lifetime
+        | Cause::Bound
+        | Cause::Revoked
+        | Cause::NoProfile => 6,
+    }
 }
 
 impl Trial<'_> {

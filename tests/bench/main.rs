@@ -13,6 +13,7 @@ mod processes;
 mod proxies;
 mod resources;
 mod store;
+mod timing;
 mod tokens;
 
 use std::time::Duration;
@@ -96,6 +97,9 @@ fn main() {
     }
     if wanted("limits") {
         limits::measure(effort, &mut table);
+    }
+    if wanted("timing") {
+        timing::measure(effort, &mut table);
     }
     if wanted("store") {
         store::measure(effort, &mut table);

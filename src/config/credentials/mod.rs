@@ -309,7 +309,7 @@ pub fn read(plans: Vec<Plan>, materials: Materials<'_>, (warnings, faults): (&mu
                 }
                 Way::Managed { format, environment } => {
                     // No token has a space in it.
-                    let nobody = key.of_token(&format!("nobody of {}", plan.name));
+                    let nobody = |number: &str| key.of_token(&format!("{number} of {}", plan.name));
                     Means::Managed(Box::new(Managed::new(format, &environment, nobody)))
                 }
                 Way::Introspection { issuer, rules } => {
