@@ -162,13 +162,14 @@ impl Running {
 
 fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<Telemetry, String> {
     let mut telemetry = Telemetry::default();
-    if settings.audit {
+    if settings.telemetry.audit.is_some() {
         let dropped = telemetry.metrics.audit_dropped.clone();
         telemetry.audit = Some(Audit::start(audit, dropped).map_err(|error| format!("audit lines cannot be written: {error}"))?);
     }
     let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-    if settings.otlp.is_some() || variables.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty())) {
-        telemetry.tracer = Some(Tracer::start(settings.otlp.as_deref())?);
+    let otlp = settings.telemetry.otlp.as_ref();
+    if otlp.is_some_and(|otlp| otlp.traces) || variables.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty())) {
+        telemetry.tracer = Some(Tracer::start(otlp.and_then(|otlp| otlp.endpoint.as_deref()))?);
     }
     Ok(telemetry)
 }

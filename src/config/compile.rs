@@ -15,11 +15,12 @@ use super::management;
 use super::proxy;
 use super::quantity;
 use super::settings::{Address, Listen, Settings};
+use super::telemetry;
 use super::tree::{Node, Value};
 use crate::policy::cors::Preflights;
 use crate::policy::pattern::Pattern;
 use crate::policy::table::Table;
-use crate::policy::{Access, Needs, Policy, Rule, Tools};
+use crate::policy::{Access, Mode, Needs, Policy, Rule, Tools};
 use crate::principal::SourceId;
 use crate::principal::roles::{Definition, Roles};
 use crate::request::path::Oddities;
@@ -59,11 +60,6 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         None => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect(),
         Some(node) => node.items().iter().filter_map(|item| network(item, faults)).collect(),
     };
-    let telemetry = tree.get("telemetry");
-    let otlp = telemetry.and_then(|node| node.get("otlp"));
-    if let Some(node) = otlp.filter(|node| !node.text().is_some_and(|text| text.starts_with("http://"))) {
-        faults.at(node, format!("`telemetry.otlp` is {}; it is an address such as `http://collector:4317`", node.quoted()));
-    }
     if let Some(node) = tree.get("reload").and_then(|node| node.get("signal")).filter(|node| !node.is_true()) {
         faults.at(node, "`reload.signal` is always on; remove the key");
     }
@@ -71,8 +67,7 @@ pub fn settings(tree: &Node, base: Option<&Path>, faults: &mut Faults) -> Settin
         listen,
         upstream,
         trusted_proxies,
-        audit: telemetry.and_then(|node| node.get("audit")).and_then(Node::text) != Some("off"),
-        otlp: otlp.and_then(Node::text).map(str::to_owned),
+        telemetry: telemetry::telemetry(tree, base.unwrap_or(Path::new("")), faults),
         watch: tree.get("reload").and_then(|node| node.get("watch")).is_none_or(Node::is_true),
         drain_timeout: quantity::said(tree.get("drain_timeout"), Duration::from_secs(30)),
         lame_duck: quantity::said(tree.get("lame_duck"), Duration::from_secs(5)),
@@ -239,7 +234,7 @@ impl Compiler<'_> {
             faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
         }
         let rate_limit = limits::rate_limit(node, &what, matches!(access, Access::Public), faults);
-        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit }
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit, mode: Mode::Enforce }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {

@@ -16,6 +16,7 @@ pub mod quantity;
 pub mod settings;
 pub mod shape;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 pub mod tokens;
 pub mod tree;

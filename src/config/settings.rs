@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::egress::Egress;
 use super::limits::Limits;
 use super::store::StoreSettings;
+use super::telemetry::Telemetry;
 
 /// Where a door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +132,7 @@ pub struct Settings {
     pub listen: Listen,
     pub upstream: Option<Upstream>,
     pub trusted_proxies: Vec<IpNet>,
-    pub audit: bool,
-    pub otlp: Option<String>,
+    pub telemetry: Telemetry,
     pub watch: bool,
     pub drain_timeout: Duration,
     pub lame_duck: Duration,
@@ -161,13 +161,13 @@ impl Settings {
 
     /// The keys in which `new` differs.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, upstream, trusted_proxies, audit, otlp, watch, drain_timeout, egress, key_cache, limits, .. } = self;
+        let Self { listen, upstream, trusted_proxies, telemetry, watch, drain_timeout, egress, key_cache, limits, .. } = self;
         let Self { lame_duck, reuse_port, tls, proxy_protocol, bounds, expose, store, .. } = self;
         [
             ("listen", *listen != new.listen),
             ("upstream", *upstream != new.upstream),
             ("trusted_proxies", *trusted_proxies != new.trusted_proxies),
-            ("telemetry", *audit != new.audit || *otlp != new.otlp),
+            ("telemetry", *telemetry != new.telemetry),
             ("reload", *watch != new.watch),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
             ("lame_duck", *lame_duck != new.lame_duck),

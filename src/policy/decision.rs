@@ -20,6 +20,8 @@ pub struct Decision<'s> {
     pub refused: Option<(Cause, Option<Named<'s>>)>,
     /// Whether the page in a browser that asks may read the answer.
     pub share: Share<'s>,
+    /// What an allowed request would have been denied for, where its rule, its credential or the whole gate only watches.
+    pub shadow: Option<Denial>,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl From<Reason> for Denial {
 impl<'s> Decision<'s> {
     /// A refusal that no rule was asked about.
     pub fn refuse(reason: Reason) -> Self {
-        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None, share: Share::Off }
+        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None, share: Share::Off, shadow: None }
     }
 
     /// Who calls, or who a refused credential would have been.

@@ -68,7 +68,7 @@ impl Policy {
             Ok(rule) => rule,
             Err(reason) => return Decision::refuse(reason),
         };
-        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None, share: Share::Off };
+        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None, share: Share::Off, shadow: None };
         let deny = |reason: Reason, caller| decided(Outcome::Deny(reason.into()), caller);
         if view.link.websocket && self.cors.as_ref().is_some_and(|cors| cors.refuses_socket(view)) {
             return deny(Reason::WrongOrigin, None);
@@ -126,7 +126,7 @@ impl Policy {
                 max_age: cors.max_age,
             }),
         };
-        Some(Decision { outcome, rule: Some(rule), caller: None, refused: None, share: Share::Off })
+        Some(Decision { outcome, rule: Some(rule), caller: None, refused: None, share: Share::Off, shadow: None })
     }
 
     /// The rule for a request with this method: the most specific pattern's, or the default.
@@ -154,6 +154,18 @@ impl Policy {
 
     fn refusal_of(&self, rule: &Rule) -> Reason {
         if std::ptr::eq(rule, &raw const self.default) { Reason::NoRule } else { Reason::Denied }
+    }
+
+    /// Whether a rule lets this caller in, whatever else a request would have to show (a tenant header, a body, a fresh second factor).
+    pub fn admits(&self, rule: &Rule, caller: &Caller<'_>) -> Result<(), Denial> {
+        let needs = match &rule.access {
+            Access::Public => return Ok(()),
+            Access::Deny => return Err(self.refusal_of(rule).into()),
+            Access::Needs(needs) => needs,
+        };
+        let caller = Caller { factor: Some(i64::MAX), ..caller.clone() };
+        let headers: &[(&str, &[u8])] = &[];
+        self.check(needs, &caller, &headers, Question { body: Body::Unread, extra_scopes: "", now: 0, settled: &[] })
     }
 
     /// All that a rule needs of a caller but for the body.

@@ -11,4 +11,4 @@ pub mod table;
 
 pub use decision::{Decision, Denial, Limited, Outcome, Reason};
 pub use judge::Policy;
-pub use rule::{Access, Needs, Rule, RuleId, Tools};
+pub use rule::{Access, Mode, Needs, Rule, RuleId, Tools};

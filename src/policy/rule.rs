@@ -25,6 +25,16 @@ pub struct Rule {
     /// Whether a WebSocket may be opened.
     pub websocket: bool,
     pub rate_limit: Option<RateLimit>,
+    pub mode: Mode,
+}
+
+/// What becomes of a request that a rule would deny.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// It is recorded, and passes.
+    Shadow,
 }
 
 /// At most so many requests, and who shares them.
@@ -64,6 +74,7 @@ impl Rule {
             query_credentials: false,
             websocket: true,
             rate_limit: None,
+            mode: Mode::Enforce,
         }
     }
 }

@@ -161,6 +161,11 @@ impl Book {
         self.digests.find(digest.bucket(), |known| known.digest.is(digest)).map(|known| &known.key)
     }
 
+    /// In no order.
+    pub fn every_key(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.iter().map(|known| &known.0)
+    }
+
     pub fn key(&self, id: &str) -> Option<&Arc<Key>> {
         self.keys.find(self.keys.hash_of(id), |known| *known.0.id == *id).map(|known| &known.0)
     }

@@ -10,6 +10,7 @@ pub mod factor;
 pub mod grant;
 pub mod jwt;
 pub mod kept;
+mod listing;
 pub mod managed;
 pub mod pepper;
 pub mod rate;

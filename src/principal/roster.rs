@@ -162,6 +162,10 @@ impl Roster {
         self.entries.iter().find(|entry| &*entry.id == id)
     }
 
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     pub fn scopes(&self, entry: &Entry) -> Option<&ScopeSet> {
         self.sets.get(entry.scopes)
     }

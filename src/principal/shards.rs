@@ -44,6 +44,10 @@ impl<T> Shards<T> {
         self.by.hash_one(value)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.list.iter().flat_map(|shard| shard.iter())
+    }
+
     pub fn find(&self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&T> {
         self.list.get(shard(hash))?.find(hash, same)
     }

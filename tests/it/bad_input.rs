@@ -110,7 +110,7 @@ fn every_kind_of_fault_in_a_configuration_is_named_with_what_would_be_right() {
         ("trusted_proxies: {a: b}", "`trusted_proxies` is a mapping; it is a text or a list of texts"),
         ("trusted_proxies: [10.0.0.0/33]", "`trusted_proxies` has `10.0.0.0/33`; a network is `10.0.0.0/8` or one address"),
         ("trusted_proxies: [localhost]", "`trusted_proxies` has `localhost`"),
-        ("telemetry: {audit: file}", "`telemetry.audit` is `file`; it is `stdout` or `off`"),
+        ("telemetry: {audit: file}", "`telemetry.audit` is `file`; it is `stdout`, `off` or `{file: PATH}`"),
         ("telemetry: {otlp: collector:4317}", "`telemetry.otlp` is `collector:4317`; it is an address such as `http://collector:4317`"),
         ("reload: {signal: false}", "`reload.signal` is always on; remove the key"),
         ("listen: {admin: 9190}", "`listen.admin` is `9190`; it is a text (quote it if it looks like a number)"),
