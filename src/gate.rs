@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::credential::Place;
 use crate::limits::{self, Limiter};
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
@@ -74,6 +75,14 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Where an issuer's answer counts for a while, it is the issuer's memory that knows for how long.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
+impl Verdict<'_> {
+    /// The places whose credentials the upstream must not see.
+    pub fn hidden<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Place> {
+        let hides = !self.decision.keeps_credentials();
+        hides.then(|| snapshot.sources.hidden(self.decision.caller.as_ref())).into_iter().flatten()
+    }
+}
+
 impl Gate {
     /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
     /// about a credential that was not seen before, and no longer than that source allows.
@@ -101,20 +110,22 @@ impl Gate {
             None => Decision::refuse(Reason::NotReady),
             Some((policy, snapshot)) => decide(policy, snapshot, raw, (body, extra_scopes)).await,
         };
-        self.limit(&mut decision, raw.link.client).await;
+        if let Some((policy, _)) = by {
+            self.limit(policy, &mut decision, raw.link.client).await;
+        }
         let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
         verdict
     }
 
     /// Takes what the request falls under; in the place of an answer that there is too much of, says so.
-    async fn limit(&self, decision: &mut Decision<'_>, client: Option<IpAddr>) {
+    async fn limit(&self, policy: &Policy, decision: &mut Decision<'_>, client: Option<IpAddr>) {
         let taken = match limits::wants(decision, client) {
             [None, None] => return,
             wants => self.limiter.take(&wants).await,
         };
         if let Err(exceeded) = taken {
-            decision.outcome = Outcome::Deny(Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
+            policy.overrule(decision, Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
         }
     }
 
@@ -188,10 +199,11 @@ async fn settle<'s, H: Headers>(
     let mut settled = Vec::new();
     loop {
         let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
-        let decision = policy.decide(&snapshot.sources, raw, question);
+        let mut decision = policy.decide(&snapshot.sources, raw, question);
         let Outcome::Wait(wait) = &decision.outcome else { return (decision, !settled.is_empty()) };
         if settled.iter().any(|(at, _)| *at == wait.at) {
-            return (Decision::refuse(Reason::Unavailable), true);
+            policy.overrule(&mut decision, Reason::Unavailable.into());
+            return (decision, true);
         }
         settled.push((wait.at, snapshot.outside.settle(wait).await));
     }

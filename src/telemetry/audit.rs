@@ -134,7 +134,7 @@ fn drain(lanes: &Mutex<Vec<Arc<Lane>>>, out: &mut impl Write) -> bool {
 /// One line of JSON. By hand, because it is written for every request and its keys never change.
 fn line(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>) {
     let Record { door, decision, generation, elapsed, id } = record;
-    let denial = decision.denial();
+    let denial = decision.objection();
     out.extend_from_slice(b"{\"time\":\"");
     now(out);
     out.extend_from_slice(b"\",\"kind\":\"decision\"");

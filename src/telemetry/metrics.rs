@@ -24,6 +24,12 @@ struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    route: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BoundLabels {
     bound: &'static str,
 }
@@ -55,8 +61,10 @@ pub struct Timings {
 pub struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
+    shadow: Family<ShadowLabels, Counter>,
     /// The counter of each door and reason, once it has counted.
-    slots: [[OnceLock<Counter>; Reason::ALL.len() + 1]; Door::ALL.len()],
+    /// Those of denials that passed in shadow come behind the others.
+    slots: [[OnceLock<Counter>; 2 * Reason::ALL.len() + 1]; Door::ALL.len()],
     seconds: [std::sync::Arc<Timings>; Door::ALL.len()],
     generation: Gauge,
     tokens: Gauge,
@@ -79,6 +87,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("scopegate"),
             decisions: Family::default(),
+            shadow: Family::default(),
             slots: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
             seconds: std::array::from_fn(|_| timings(&DECISION)),
             generation: Gauge::default(),
@@ -104,6 +113,7 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("decisions", "Decisions by door, outcome and reason", self.decisions.clone());
+        registry.register("shadow_denials", "Requests that passed in shadow and would be denied, by route and reason", self.shadow.clone());
         registry.register("generation", "Generation of the set of tokens and routes in use", self.generation.clone());
         registry.register("tokens", "Tokens that may be presented", self.tokens.clone());
         registry.register("reloads", "Reloads that put a new set in place", self.reloads.clone());
@@ -141,8 +151,9 @@ impl Metrics {
     }
 
     pub fn decided(&self, record: &Record<'_>) {
-        let reason = record.decision.denial().map(|denial| denial.reason);
-        let column = reason.map_or(0, |reason| reason as usize + 1);
+        let reason = record.decision.objection().map(|denial| denial.reason);
+        let shadow = record.decision.shadow.as_ref().map(|_| Reason::ALL.len());
+        let column = reason.map_or(0, |reason| reason as usize + 1) + shadow.unwrap_or_default();
         let row = record.door as usize;
         if let Some(timings) = self.seconds.get(row) {
             timings.observe(record.elapsed);
@@ -151,6 +162,10 @@ impl Metrics {
             let labels =
                 || DecisionLabels { door: record.door.as_str(), outcome: record.outcome(), reason: reason.map_or("allowed", Reason::as_str) };
             slot.get_or_init(|| self.decisions.get_or_create(&labels()).clone()).inc();
+        }
+        if let (Some(denial), Some(rule)) = (&record.decision.shadow, record.decision.rule) {
+            let labels = ShadowLabels { route: rule.name.to_string(), reason: denial.reason.as_str() };
+            self.shadow.get_or_create(&labels).inc();
         }
     }
 

@@ -70,9 +70,10 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
-        match self.decision.outcome {
-            Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
-            Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
+        match (&self.decision.outcome, &self.decision.shadow) {
+            (Outcome::Allow(_), Some(_)) => "shadow",
+            (Outcome::Allow(_) | Outcome::Preflight(_), _) => "allow",
+            (Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_), _) => "deny",
         }
     }
 }
