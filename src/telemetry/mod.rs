@@ -2,7 +2,11 @@
 //! Never waits, never fails a decision, never writes a token, a query or a path.
 
 pub mod audit;
+pub mod exposition;
+pub mod history;
+pub mod instrument;
 pub mod metrics;
+mod process;
 pub mod trace;
 
 use std::cell::Cell;
@@ -10,15 +14,17 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::gate::Door;
-use crate::policy::{Decision, Outcome};
+use crate::policy::Decision;
 use crate::request::Values;
 use audit::Audit;
-use metrics::Metrics;
+use history::History;
+use metrics::{Kept, Metrics};
 use trace::{Context, Tracer};
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub history: History,
     pub audit: Option<Audit>,
     pub tracer: Option<Tracer>,
 }
@@ -70,10 +76,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
-        match self.decision.outcome {
-            Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
-            Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
-        }
+        Kept::of(self.decision).outcome()
     }
 }
 
