@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::metrics::counter::Counter;
-
+use super::instrument::Counter;
 use super::trace::Context;
 use super::{DecisionId, Ended, Record};
 use crate::gate::Door;

@@ -2,7 +2,12 @@
 //! Never waits, never fails a decision, never writes a token, a query or a path.
 
 pub mod audit;
+pub mod exposition;
+pub mod history;
+pub mod instrument;
 pub mod metrics;
+mod process;
+pub mod shadow;
 pub mod trace;
 
 use std::cell::Cell;
@@ -10,15 +15,20 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::gate::Door;
-use crate::policy::{Decision, Outcome};
+use crate::policy::Decision;
 use crate::request::Values;
 use audit::Audit;
-use metrics::Metrics;
+use history::History;
+use metrics::{Kept, Metrics};
+use shadow::Shadow;
 use trace::{Context, Tracer};
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub history: History,
+    /// Who would be denied if nothing were in shadow.
+    pub shadow: Shadow,
     pub audit: Option<Audit>,
     pub tracer: Option<Tracer>,
 }
@@ -70,11 +80,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
-        match (&self.decision.outcome, &self.decision.shadow) {
-            (Outcome::Allow(_), Some(_)) => "shadow",
-            (Outcome::Allow(_) | Outcome::Preflight(_), _) => "allow",
-            (Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_), _) => "deny",
-        }
+        Kept::of(self.decision).outcome()
     }
 }
 
@@ -82,6 +88,7 @@ impl Telemetry {
     /// Tells of a decision; gives the trace that it is part of, where traces are on.
     pub fn record(&self, record: &Record<'_>, traceparent: Values<'_>) -> Option<Context> {
         self.metrics.decided(record);
+        self.shadow.decided(record.decision, record.generation);
         let parent = match traceparent {
             Values::One(text) => Context::parse(text),
             Values::None | Values::Many => None,
