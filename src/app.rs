@@ -162,9 +162,8 @@ impl Running {
 
 fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<Telemetry, String> {
     let mut telemetry = Telemetry::default();
-    if settings.telemetry.audit.is_some() {
-        let dropped = telemetry.metrics.audit_dropped.clone();
-        telemetry.audit = Some(Audit::start(audit, dropped).map_err(|error| format!("audit lines cannot be written: {error}"))?);
+    if let Some(said) = &settings.telemetry.audit {
+        telemetry.audit = Some(Audit::start(said, audit, telemetry.metrics.audit_dropped.clone(), telemetry.recent.clone())?);
     }
     let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let otlp = settings.telemetry.otlp.as_ref();

@@ -8,6 +8,7 @@ pub mod judge;
 pub mod pattern;
 pub mod rule;
 pub mod table;
+mod used;
 
 pub use decision::{Decision, Denial, Limited, Outcome, Reason};
 pub use judge::Policy;

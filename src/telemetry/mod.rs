@@ -1,8 +1,11 @@
 //! What happened, for the operator: one audit line, some counters and, where asked for, one span a decision.
-//! Never waits, never fails a decision, never writes a token, a query or a path.
+//! Never waits, never fails a decision, never writes a token or a query, and of a path nothing that may be a token.
 
 pub mod audit;
+pub mod line;
 pub mod metrics;
+pub mod recent;
+mod seen;
 pub mod trace;
 
 use std::cell::Cell;
@@ -14,12 +17,16 @@ use crate::policy::{Decision, Outcome};
 use crate::request::Values;
 use audit::Audit;
 use metrics::Metrics;
+use recent::Recent;
+pub use seen::Seen;
 use trace::{Context, Tracer};
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
     pub audit: Option<Audit>,
+    /// The last audit lines.
+    pub recent: Recent,
     pub tracer: Option<Tracer>,
 }
 
@@ -66,11 +73,13 @@ pub struct Record<'a> {
     pub id: DecisionId,
     pub generation: u64,
     pub elapsed: Duration,
+    pub seen: Seen<'a>,
 }
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
         match self.decision.outcome {
+            Outcome::Allow(_) if self.decision.shadow.is_some() => "shadow",
             Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
             Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
         }
@@ -126,6 +135,11 @@ impl DecisionId {
     /// A part of `whole`, of which different ids have different ones.
     pub fn part_of(self, whole: Duration) -> Duration {
         whole.mul_f64(self.0 as f64 / u64::MAX as f64)
+    }
+
+    /// Whether this decision is among so many of a million.
+    pub fn is_among(self, of_a_million: u32) -> bool {
+        ((self.0 >> 32) * 1_000_000) >> 32 < u64::from(of_a_million)
     }
 
     /// Sixteen hexadecimal digits.
