@@ -10,12 +10,13 @@ use crate::policy::judge::{Policy, Question};
 use crate::policy::{Decision, Denial, Outcome, Reason};
 use crate::principal::{Caller, Cause};
 use crate::request::{Body, Headers, Malformed, RawRequest, RequestView, Values};
+use crate::telemetry::instrument::Metric;
 use crate::telemetry::trace::Context;
 use crate::telemetry::{DecisionId, Ended, Record, Seen, Telemetry};
 use std::sync::Arc;
 
 /// A way in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
     Proxy,
     ExtAuthz,
@@ -146,6 +147,18 @@ impl Gate {
     /// A refusal of a door that has no request to decide on.
     pub fn refuse(&self, door: Door, reason: Reason) -> Verdict<'static> {
         self.record(door, 0, Decision::refuse(reason), (Seen::default(), Values::None), Instant::now())
+    }
+
+    /// Everything that is counted, with what is read as it stands.
+    pub fn measured(&self) -> Vec<Metric> {
+        let metrics = &self.telemetry.metrics;
+        for set in self.live.status().key_sets {
+            metrics.key_set(set.credential, set.status.age_seconds);
+        }
+        if let Some(keeper) = self.live.keeper() {
+            metrics.store(keeper.age(), keeper.keys());
+        }
+        metrics.collect()
     }
 
     fn record<'s>(

@@ -9,13 +9,12 @@ pub mod redis;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use prometheus_client::metrics::counter::Counter;
-
 use self::redis::{Shared, Unreachable};
 use crate::config::limits::{Backend, Limits};
 use crate::policy::rule::{Per, RateLimit};
 use crate::policy::{Decision, Limited, Outcome};
 use crate::principal::record::Rate;
+use crate::telemetry::instrument::Counter;
 use bucket::{Bucket, Who};
 use gcra::{Limit, Refused, seconds};
 use memory::Memory;

@@ -2,8 +2,12 @@
 //! Never waits, never fails a decision, never writes a token or a query, and of a path nothing that may be a token.
 
 pub mod audit;
+pub mod exposition;
+pub mod history;
+pub mod instrument;
 pub mod line;
 pub mod metrics;
+mod process;
 pub mod recent;
 mod seen;
 pub mod trace;
@@ -13,10 +17,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::gate::Door;
-use crate::policy::{Decision, Outcome};
+use crate::policy::Decision;
 use crate::request::Values;
 use audit::Audit;
-use metrics::Metrics;
+use history::History;
+use metrics::{Kept, Metrics};
 use recent::Recent;
 pub use seen::Seen;
 use trace::{Context, Tracer};
@@ -24,6 +29,7 @@ use trace::{Context, Tracer};
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub history: History,
     pub audit: Option<Audit>,
     /// The last audit lines.
     pub recent: Recent,
@@ -78,11 +84,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
-        match self.decision.outcome {
-            Outcome::Allow(_) if self.decision.shadow.is_some() => "shadow",
-            Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
-            Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
-        }
+        Kept::of(self.decision).outcome()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
+use crate::telemetry::instrument::Counter;
 
 use super::recent::Recent;
 use super::trace::Context;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use crate::telemetry::instrument::Counter;
 use bytes::Bytes;
-use prometheus_client::metrics::counter::Counter;
 
 use super::rotation::Rotated;
 
@@ -72,7 +72,7 @@ impl Writer {
     pub fn write(&mut self, lines: Bytes) {
         let full = self.waiting.load(Ordering::Relaxed) + lines.len() > QUEUE;
         if full {
-            self.dropped.inc_by(count(&lines));
+            self.dropped.add(count(&lines));
         } else {
             self.waiting.fetch_add(lines.len(), Ordering::Relaxed);
             let _ = self.jobs.send(Job::Write(lines));
@@ -108,7 +108,7 @@ impl Sink {
             Output::File(file) => file.write(lines),
         };
         let lost = count(lines.get(written..).unwrap_or_default());
-        self.dropped.inc_by(lost);
+        self.dropped.add(lost);
         match (result, self.outage) {
             (Ok(()), None) => {}
             (Ok(()), Some(lost)) => {

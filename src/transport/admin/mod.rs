@@ -7,7 +7,7 @@ mod guard;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use super::bounds;
 use crate::gate::Gate;
 use crate::live::reload::Reloader;
 use crate::management::Api;
+use crate::telemetry::exposition::Format;
 use explain::explained;
 use guard::guard;
 
@@ -65,16 +66,10 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (code, [(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let metrics = &admin.gate.telemetry.metrics;
-    for set in admin.gate.live.status().key_sets {
-        metrics.key_set(set.credential, set.status.age_seconds);
-    }
-    if let Some(keeper) = admin.gate.live.keeper() {
-        metrics.store(keeper.age(), keeper.keys());
-    }
-    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::preferred(&accept.join(","));
+    ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], format.write(&admin.gate.measured())).into_response()
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {
