@@ -9,6 +9,7 @@ pub mod pattern;
 pub mod rule;
 pub mod shadow;
 pub mod table;
+mod used;
 
 pub use decision::{Decision, Denial, Limited, Outcome, Reason};
 pub use judge::Policy;
