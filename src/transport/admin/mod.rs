@@ -1,8 +1,10 @@
 //! The operator's door: alive, ready, metrics, reload, explain.
 //! Health never evaluates a credential; what changes or reveals something does, unless only this machine can reach the door.
 
+pub mod decisions;
 mod explain;
 mod guard;
+pub mod recorded;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::gate::Gate;
 use crate::live::reload::Reloader;
 use crate::management::Api;
 use crate::telemetry::exposition::Format;
+use decisions::{Readers, decisions};
 use explain::explained;
 use guard::guard;
 
@@ -33,9 +36,11 @@ pub struct Admin {
 }
 
 pub fn router(admin: Admin) -> Router {
+    let readers = Readers::default();
     let operator = Router::new()
         .route("/reload", post(reload))
         .route("/explain", post(explained))
+        .route("/decisions", get(async move |state, request| decisions(state, readers.clone(), request).await))
         .route_layer(from_fn_with_state(admin.clone(), guard))
         .layer(DefaultBodyLimit::max(bounds::ADMIN_BODY));
     Router::new()
