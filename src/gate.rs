@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::credential::Place;
 use crate::limits::{self, Limiter};
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
@@ -75,6 +76,14 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Where an issuer's answer counts for a while, it is the issuer's memory that knows for how long.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
+impl Verdict<'_> {
+    /// The places whose credentials the upstream must not see.
+    pub fn hidden<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Place> {
+        let hides = !self.decision.keeps_credentials();
+        hides.then(|| snapshot.sources.hidden(self.decision.caller.as_ref())).into_iter().flatten()
+    }
+}
+
 impl Gate {
     /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
     /// about a credential that was not seen before, and no longer than that source allows.
@@ -102,7 +111,9 @@ impl Gate {
             None => Decision::refuse(Reason::NotReady),
             Some((policy, snapshot)) => settle(policy, snapshot, (&read, raw.headers), (body, extra_scopes)).await.0,
         };
-        self.limit(&mut decision, raw.link.client).await;
+        if let Some((policy, _)) = by {
+            self.limit(policy, &mut decision, raw.link.client).await;
+        }
         let seen = Seen::new(raw.method, &read, by.map(|(policy, _)| policy), extra_scopes);
         let generation = by.map_or(0, |(_, snapshot)| snapshot.generation);
         let mut verdict = self.record(door, generation, decision, (seen, raw.headers.get("traceparent")), started);
@@ -111,13 +122,13 @@ impl Gate {
     }
 
     /// Takes what the request falls under; in the place of an answer that there is too much of, says so.
-    async fn limit(&self, decision: &mut Decision<'_>, client: Option<IpAddr>) {
+    async fn limit(&self, policy: &Policy, decision: &mut Decision<'_>, client: Option<IpAddr>) {
         let taken = match limits::wants(decision, client) {
             [None, None] => return,
             wants => self.limiter.take(&wants).await,
         };
         if let Err(exceeded) = taken {
-            decision.outcome = Outcome::Deny(Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
+            policy.overrule(decision, Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
         }
     }
 
@@ -202,10 +213,11 @@ async fn settle<'s, H: Headers>(
     let mut settled = Vec::new();
     loop {
         let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
-        let decision = policy.decide_as_read(&snapshot.sources, read, question);
+        let mut decision = policy.decide_as_read(&snapshot.sources, read, question);
         let Outcome::Wait(wait) = &decision.outcome else { return (decision, !settled.is_empty()) };
         if settled.iter().any(|(at, _)| *at == wait.at) {
-            return (Decision::refuse(Reason::Unavailable), true);
+            policy.overrule(&mut decision, Reason::Unavailable.into());
+            return (decision, true);
         }
         settled.push((wait.at, snapshot.outside.settle(wait).await));
     }

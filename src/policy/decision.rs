@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::cors::{Preflight, Share};
 use super::judge::Allowed;
-use super::rule::Rule;
+use super::rule::{Mode, Rule};
 use crate::principal::world::Wait;
 use crate::principal::{Caller, Cause, Named};
 use crate::scope::ScopeId;
@@ -109,6 +109,16 @@ impl<'s> Decision<'s> {
             Outcome::Deny(denial) => Some(denial),
             Outcome::Allow(_) | Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_) => None,
         }
+    }
+
+    /// What speaks against the request, whether it was denied for that or let through in shadow.
+    pub fn objection(&self) -> Option<&Denial> {
+        self.denial().or(self.shadow.as_ref())
+    }
+
+    /// Whether the service behind may still check credentials itself, and so gets them as they came.
+    pub fn keeps_credentials(&self) -> bool {
+        self.shadow.is_some() || self.rule.is_some_and(|rule| rule.mode == Mode::Shadow)
     }
 }
 

@@ -95,7 +95,7 @@ pub fn explain_to<H: Headers>(
         (Ok(_), Whose::Shown) | (Err(_), _) => policy.decide_as_read(sources, (&view, raw.headers), question),
     };
     let (verdict, status) = verdict(&decision, whose);
-    let denial = decision.denial().or(decision.shadow.as_ref()).filter(|_| verdict != DEPENDS);
+    let denial = decision.objection().filter(|_| verdict != DEPENDS);
     let missing = denial.and_then(|denial| denial.missing.as_ref());
     Some(Explanation {
         decision: verdict,

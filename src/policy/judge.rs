@@ -3,9 +3,9 @@
 
 use super::cors::{self, Cors, Preflight, Preflights};
 use super::decision::{Decision, Denial, Missing, Outcome, Reason};
-use super::rule::{Access, Needs, Rule, RuleId, Tools};
+use super::rule::{Access, Mode, Needs, Rule, RuleId, Tools};
 use super::table::Table;
-use crate::principal::{Asked, At, Caller, Proof, Settled, Sources, Wanted};
+use crate::principal::{Asked, At, Caller, Proof, Settled, SourceId, Sources, Wanted};
 use crate::request::path::PathFault;
 use crate::request::rpc::{self, Call};
 use crate::request::{Body, Headers, Malformed, Method, RawRequest, RequestView, Values};
@@ -24,6 +24,8 @@ pub struct Policy {
     pub default: Rule,
     pub universe: Universe,
     pub cors: Option<Cors>,
+    /// Sources in shadow. A policy that names none watches nobody, whatever credentials it is asked about.
+    pub watched: Box<[SourceId]>,
 }
 
 /// A question to the judge beside the request itself.
@@ -66,6 +68,36 @@ impl Policy {
 
     /// The decision on a canonical request whose caller `prove` tells. It is not asked on a public route.
     pub fn judge<'s, H: Headers>(
+        &'s self,
+        view: &RequestView<'_, H>,
+        question: Question<'_>,
+        prove: impl FnOnce(Wanted) -> Proof<'s>,
+    ) -> Decision<'s> {
+        let mut decision = self.enforced(view, question, prove);
+        self.watch(&mut decision);
+        decision
+    }
+
+    /// Puts a denial in the place of what was decided, for what only the gate can know: a limit, an issuer that cannot be asked.
+    pub fn overrule(&self, decision: &mut Decision<'_>, denial: Denial) {
+        decision.outcome = Outcome::Deny(denial);
+        decision.shadow = None;
+        self.watch(decision);
+    }
+
+    /// Lets pass what would be denied where the operator said so: on a route in shadow, or for a caller whom a source in shadow has proved.
+    /// A request without a rule is nobody's to let pass.
+    fn watch(&self, decision: &mut Decision<'_>) {
+        let Some(denial) = decision.denial() else { return };
+        let by_rule = denial.reason.may_pass() && decision.rule.is_some_and(|rule| rule.mode == Mode::Shadow);
+        let by_caller = denial.reason.is_of_caller() && decision.caller.as_ref().is_some_and(|caller| self.watched.contains(&caller.source));
+        if decision.rule.is_some() && (by_rule || by_caller) {
+            decision.shadow = Some(denial.clone());
+            decision.outcome = Outcome::Allow(Allowed(()));
+        }
+    }
+
+    fn enforced<'s, H: Headers>(
         &'s self,
         view: &RequestView<'_, H>,
         question: Question<'_>,
@@ -128,11 +160,13 @@ impl Policy {
             Err(reason) => return Some(Decision::refuse(reason)),
         };
         let named = !std::ptr::eq(rule, &raw const self.default);
+        // Whoever may ask is told so: the request itself passes, and is recorded.
+        let answers = named || rule.mode == Mode::Shadow;
         let outcome = match rule.preflight {
             Preflights::Require => return None,
             Preflights::Pass if named => Outcome::Allow(Allowed(())),
             Preflights::Pass | Preflights::Answer => Outcome::Preflight(Preflight {
-                method: named.then(|| method.as_str().to_owned()),
+                method: answers.then(|| method.as_str().to_owned()),
                 headers: cors::asked_headers(view.headers),
                 max_age: cors.max_age,
             }),

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod judge;
 pub mod pattern;
 pub mod rule;
+pub mod shadow;
 pub mod table;
 mod used;
 

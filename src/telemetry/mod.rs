@@ -10,6 +10,7 @@ pub mod metrics;
 mod process;
 pub mod recent;
 mod seen;
+pub mod shadow;
 pub mod trace;
 
 use std::cell::Cell;
@@ -24,12 +25,15 @@ use history::History;
 use metrics::{Kept, Metrics};
 use recent::Recent;
 pub use seen::Seen;
+use shadow::Shadow;
 use trace::{Context, Tracer};
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
     pub history: History,
+    /// Who would be denied if nothing were in shadow.
+    pub shadow: Shadow,
     pub audit: Option<Audit>,
     /// The last audit lines.
     pub recent: Recent,
@@ -92,6 +96,7 @@ impl Telemetry {
     /// Tells of a decision; gives the trace that it is part of, where traces are on.
     pub fn record(&self, record: &Record<'_>, traceparent: Values<'_>) -> Option<Context> {
         self.metrics.decided(record);
+        self.shadow.decided(record.decision, record.generation);
         let parent = match traceparent {
             Values::One(text) => Context::parse(text),
             Values::None | Values::Many => None,

@@ -30,7 +30,7 @@ pub struct Style {
 
 pub fn decision(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>, style: &Style) {
     let Record { door, decision, generation, elapsed, id, seen } = record;
-    let denial = decision.denial().or(decision.shadow.as_ref());
+    let denial = decision.objection();
     out.extend_from_slice(b"{\"time\":\"");
     now(out);
     out.extend_from_slice(b"\",\"kind\":\"decision\"");
