@@ -5,8 +5,11 @@ pub mod audit;
 pub mod exposition;
 pub mod history;
 pub mod instrument;
+mod lanes;
 pub mod metrics;
+pub mod otlp;
 mod process;
+pub mod span;
 pub mod trace;
 
 use std::cell::Cell;
@@ -19,7 +22,8 @@ use crate::request::Values;
 use audit::Audit;
 use history::History;
 use metrics::{Kept, Metrics};
-use trace::{Context, Tracer};
+use span::Tracer;
+use trace::Context;
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
