@@ -165,12 +165,12 @@ impl Running {
 
 fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<(Telemetry, Exports), String> {
     let mut telemetry = Telemetry::default();
-    if settings.telemetry.audit.is_some() {
-        let dropped = telemetry.metrics.audit_dropped.clone();
-        telemetry.audit = Some(Audit::start(audit, dropped).map_err(|error| format!("audit lines cannot be written: {error}"))?);
+    if let Some(said) = &settings.telemetry.audit {
+        telemetry.audit = Some(Audit::start(said, audit, telemetry.metrics.audit_dropped.clone(), telemetry.recent.clone())?);
     }
     let plan = Plan::read(settings.telemetry.otlp.as_ref(), &environment)?;
-    let (exports, tracer) = Exports::new(plan, &telemetry.metrics)?;
+    let paths = settings.telemetry.audit.as_ref().is_none_or(|audit| audit.paths);
+    let (exports, tracer) = Exports::new((plan, paths), &telemetry.metrics)?;
     telemetry.tracer = tracer;
     Ok((telemetry, exports))
 }

@@ -102,7 +102,7 @@ async fn disable(
     if !store.mfa_disable(&holder, &attempt, shown, unix_now()).await? {
         return Err(used_up(&context));
     }
-    context.refresh().await;
+    context.hold().await?;
     Ok(axum::Json(Enabled { enabled: false, backup_codes: None }))
 }
 
@@ -147,7 +147,7 @@ async fn reset(State(context): State<Context>, actor: Actor, Json(whose): Json<W
     let tenant = actor.tenant_for(whose.tenant)?;
     let holder = Holder { realm: whose.realm, tenant: tenant.map(|tenant| (*tenant).into()), subject: whose.subject };
     context.store()?.mfa_reset(&holder, unix_now()).await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(axum::Json(Enabled { enabled: false, backup_codes: None }))
 }
 

@@ -126,12 +126,13 @@ mod tests {
 
     use super::*;
     use crate::policy::Decision;
-    use crate::telemetry::{DecisionId, Record};
+    use crate::telemetry::{DecisionId, Record, Seen};
 
     fn decide(telemetry: &Telemetry, door: Door, (reason, times): (Reason, u64)) {
         for _ in 0..times {
             let decision = Decision::refuse(reason);
-            let record = Record { door, decision: &decision, id: DecisionId::next(), generation: 1, elapsed: Duration::from_micros(2) };
+            let record =
+                Record { door, decision: &decision, id: DecisionId::next(), generation: 1, elapsed: Duration::from_micros(2), seen: Seen::default() };
             telemetry.metrics.decided(&record);
         }
     }

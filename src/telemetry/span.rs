@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::audit::shortened;
 use super::instrument::Counter;
 use super::lanes::Lanes;
 use super::metrics::Kept;
@@ -13,6 +14,7 @@ use super::{Record, Telemetry};
 use crate::gate::Verdict;
 use crate::policy::Reason;
 use crate::policy::rule::Rule;
+use crate::request::path::{NormalPath, split_target};
 
 /// `ScopeSpans.spans`.
 const SPAN: u8 = piece(2);
@@ -31,6 +33,8 @@ pub struct Tracer {
     pub lanes: Arc<Lanes>,
     pub sampler: Sampler,
     pub dropped: Counter,
+    /// Whether spans have paths.
+    pub paths: bool,
 }
 
 /// A call of the upstream that is under way. Whoever gives it up leaves a span that says so.
@@ -50,7 +54,7 @@ impl Tracer {
     pub fn decided(&self, record: &Record<'_>, parent: Option<Context>) -> Context {
         let context = Context::below(parent, record.id.0, self.sampler);
         if context.is_sampled() {
-            self.append(|out| decision(out, record, (context, parent)));
+            self.append(|out| decision(out, record, (context, parent), self.paths));
         }
         context
     }
@@ -64,13 +68,19 @@ impl Tracer {
 
 impl Call {
     /// `None` where traces are off. `server` is `host:port`, a path or an address.
-    pub fn begin(telemetry: &Arc<Telemetry>, verdict: &Verdict<'_>, (method, server): (&str, &str)) -> Option<Self> {
+    pub fn begin(telemetry: &Arc<Telemetry>, verdict: &Verdict<'_>, (method, target, server): (&str, &str, &str)) -> Option<Self> {
         let decision = verdict.trace?;
+        let paths = telemetry.tracer.as_ref().is_some_and(|tracer| tracer.paths);
         let method = known(method);
         let attributes = decision.is_sampled().then(|| {
             let mut out = Vec::with_capacity(256);
             text(&mut out, "http.request.method", method);
             verdict.decision.rule.into_iter().for_each(|rule| route(&mut out, rule));
+            if let Ok(normal) = NormalPath::parse(split_target(target.as_bytes()).0)
+                && paths
+            {
+                path(&mut out, &normal, verdict.decision.rule);
+            }
             let split = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
             text(&mut out, "server.address", split.map_or(server, |(host, _)| host.trim_matches(['[', ']'])));
             if let Some((_, port)) = split {
@@ -128,7 +138,7 @@ fn known(method: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method).unwrap_or(OTHER)
 }
 
-fn decision(out: &mut Vec<u8>, record: &Record<'_>, (context, parent): (Context, Option<Context>)) {
+fn decision(out: &mut Vec<u8>, record: &Record<'_>, (context, parent): (Context, Option<Context>), paths: bool) {
     let Record { decision, elapsed, .. } = record;
     let end = SystemTime::now();
     head(out, (context, parent), ("scopegate.decision", Kind::Internal), (end.checked_sub(*elapsed).unwrap_or(end), end));
@@ -138,6 +148,12 @@ fn decision(out: &mut Vec<u8>, record: &Record<'_>, (context, parent): (Context,
     text(out, "scopegate.decision", str::from_utf8(&record.id.hex()).unwrap_or_default());
     attribute(out, ATTRIBUTE, "scopegate.generation", Any::Whole(record.generation));
     decision.rule.into_iter().for_each(|rule| route(out, rule));
+    if let Some(method) = record.seen.method {
+        text(out, "http.request.method", known(method));
+    }
+    if let Some(normal) = record.seen.path.filter(|_| paths) {
+        path(out, normal, decision.rule);
+    }
     if let Some(caller) = &decision.caller {
         text(out, "scopegate.credential", caller.credential);
         text(out, "enduser.id", caller.id());
@@ -175,6 +191,13 @@ fn route(out: &mut Vec<u8>, rule: &Rule) {
     if let Some(path) = rule.name.rsplit(' ').next().filter(|path| path.starts_with('/')) {
         text(out, "http.route", path);
     }
+}
+
+/// As in audit lines.
+fn path(out: &mut Vec<u8>, path: &NormalPath<'_>, rule: Option<&Rule>) {
+    let mut shown = Vec::with_capacity(64);
+    shortened(&mut shown, path.canonical(), rule);
+    text(out, "url.path", str::from_utf8(&shown).unwrap_or_default());
 }
 
 /// `Span.status` with `STATUS_CODE_ERROR`.

@@ -50,15 +50,15 @@ pub struct Sending {
 }
 
 impl Exports {
-    /// Prepares all that the plan has, and whoever records spans for it. Call inside a tokio runtime.
-    pub fn new(plan: Plan, metrics: &Metrics) -> Result<(Self, Option<Tracer>), String> {
+    /// Prepares all that the plan has, and whoever records spans for it, with `paths` or without. Call inside a tokio runtime.
+    pub fn new((plan, paths): (Plan, bool), metrics: &Metrics) -> Result<(Self, Option<Tracer>), String> {
         let broken = |error| format!("nothing can be sent to a collector: {error}");
         let sender = |target, dropped: &Counter| Sender::new(target, &plan.resource, dropped.clone()).map_err(broken);
         let (mut exports, mut tracer) = (Self::default(), None);
         if let Some((target, sampler)) = plan.traces {
             let lanes = Lanes::new(LANE);
             exports.spans = Some((sender(target, &metrics.spans_dropped)?, Arc::clone(&lanes)));
-            tracer = Some(Tracer { lanes, sampler, dropped: metrics.spans_dropped.clone() });
+            tracer = Some(Tracer { lanes, sampler, dropped: metrics.spans_dropped.clone(), paths });
         }
         if let Some((target, interval)) = plan.metrics {
             // An export that is lost loses nothing: the next has all of it.

@@ -270,7 +270,7 @@ mod tests {
         let plan = plan_of(&Otlp { endpoint: None, sample: ALL, ..said });
         assert_eq!(endpoints(&plan)[0].as_deref(), Some("http://c:4317/"));
         assert_eq!(plan.traces.unwrap().1, Sampler { parent_based: false, share: 0 });
-        let nowhere = super::Plan::read(Some(&Otlp::default()), &|_| None).unwrap();
+        let nowhere = Plan::read(Some(&Otlp::default()), &|_| None).unwrap();
         assert_eq!(endpoints(&nowhere)[0].as_deref(), Some("http://localhost:4317/"));
     }
 

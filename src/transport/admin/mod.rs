@@ -1,8 +1,9 @@
-//! The operator's door: alive, ready, metrics, reload, explain.
+//! The operator's door: alive, ready, metrics, reload, explain, the report of what passes in shadow.
 //! Health never evaluates a credential; what changes or reveals something does, unless only this machine can reach the door.
 
 mod explain;
 mod guard;
+mod shadow;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub fn router(admin: Admin) -> Router {
     let operator = Router::new()
         .route("/reload", post(reload))
         .route("/explain", post(explained))
+        .route("/shadow", get(shadow::report).delete(shadow::clear))
         .route_layer(from_fn_with_state(admin.clone(), guard))
         .layer(DefaultBodyLimit::max(bounds::ADMIN_BODY));
     Router::new()
@@ -56,7 +58,9 @@ fn problem(status: StatusCode, error: &str, message: &str) -> Response {
 async fn managed(State(admin): State<Admin>, request: Request) -> Response {
     match &admin.management {
         Some(api) => api.serve(request).await,
-        None => problem(StatusCode::NOT_FOUND, "not_found", "Known are /healthz, /readyz, /metrics, /reload and /explain; a `store` adds more"),
+        None => {
+            problem(StatusCode::NOT_FOUND, "not_found", "Known are /healthz, /readyz, /metrics, /reload, /explain and /shadow; a `store` adds more")
+        }
     }
 }
 

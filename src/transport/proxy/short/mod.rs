@@ -151,7 +151,7 @@ impl Way<'_> {
         self.out.clear();
         let denial = match (&decision.outcome, snapshot) {
             (Outcome::Allow(_), Some(snapshot)) => {
-                let call = Call::begin(&gate.telemetry, &verdict, (head.method, self.authority));
+                let call = Call::begin(&gate.telemetry, &verdict, (head.method, head.target, self.authority));
                 let trace = call.as_ref().map(Call::context);
                 match request::write(&mut self.out, head, (snapshot, &verdict, trace), &self.connection.peer) {
                     Ok(()) => return Decided::Passed(Onward { call, ..Onward::of(decision) }, verdict.id),

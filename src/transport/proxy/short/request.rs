@@ -21,7 +21,7 @@ pub fn write(
 ) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(head.target.as_bytes());
-    let hidden = Hidden::of(snapshot.sources.hidden(caller), &head.lines, query.filter(|_| verdict.query));
+    let hidden = Hidden::of(verdict.hidden(snapshot), &head.lines, query.filter(|_| verdict.query));
     let target = pinned(head.target.as_bytes(), hidden.query)?;
     for part in [head.method, " ", target.as_deref().unwrap_or(head.target), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
