@@ -126,13 +126,19 @@ mod tests {
 
     use super::*;
     use crate::policy::Decision;
-    use crate::telemetry::{DecisionId, Record, Seen};
+    use crate::telemetry::{DecisionId, Record};
 
     fn decide(telemetry: &Telemetry, door: Door, (reason, times): (Reason, u64)) {
         for _ in 0..times {
             let decision = Decision::refuse(reason);
-            let record =
-                Record { door, decision: &decision, id: DecisionId::next(), generation: 1, elapsed: Duration::from_micros(2), seen: Seen::default() };
+            let record = Record {
+                door,
+                decision: &decision,
+                id: DecisionId::next(),
+                generation: 1,
+                elapsed: Duration::from_micros(2),
+                seen: Default::default(),
+            };
             telemetry.metrics.decided(&record);
         }
     }

@@ -140,10 +140,10 @@ mod tests {
         let dropped = Counter::default();
         let mut taken = take(dropped.clone()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(Lines), || {
-            tracing::warn!(count = 3_u64, who = "ada", yes = true, "something {} happened", "odd");
+            tracing::warn!(target: "scopegate::gate", count = 3_u64, who = "ada", yes = true, "something {} happened", "odd");
             tracing::error!(target: "scopegate::telemetry::otlp::sender", "traces do not reach the collector");
             for _ in 0..WAITING {
-                tracing::info!("{}", "x".repeat(2 * LONGEST));
+                tracing::info!(target: "scopegate::gate", "{}", "x".repeat(2 * LONGEST));
             }
         });
         assert_eq!(dropped.get(), 1, "there is so much room");
