@@ -11,6 +11,7 @@ mod intercept;
 mod keys;
 mod scan;
 mod serve;
+mod test;
 mod token;
 
 use std::path::PathBuf;
@@ -50,6 +51,9 @@ enum Command {
         after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
     )]
     Explain(explain::Explain),
+    /// Compare the decisions on requests with what a file of cases expects; exit status 1 where one differs
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Test),
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
@@ -98,6 +102,7 @@ impl Cli {
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Test(test) => test.run(),
             Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };

@@ -90,7 +90,8 @@ pub fn explain<H: Headers>(
     })
 }
 
-fn considered<H: Headers>(policy: &Policy, view: &RequestView<'_, H>) -> Vec<Considered> {
+/// Every rule that speaks of the path, the winner first.
+pub fn considered<H: Headers>(policy: &Policy, view: &RequestView<'_, H>) -> Vec<Considered> {
     let mut list: Vec<(RuleId, &'static str)> = Vec::new();
     let path = view.path.decoded();
     let _ = policy.table.candidates(view.host.as_ref(), view.method, path, &mut |rule| {

@@ -7,7 +7,7 @@ mod backstop;
 mod cors;
 mod draft;
 mod express;
-mod yaml;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
