@@ -2,6 +2,7 @@
 //! Secrets come from files or standard input and are printed once, where they are made.
 
 mod check;
+mod coverage;
 mod demo;
 mod explain;
 mod healthcheck;
@@ -41,7 +42,9 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
     Serve(Config),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed
-    #[command(after_help = "Example:\n  scopegate init --upstream http://127.0.0.1:3000")]
+    #[command(
+        after_help = "Examples:\n  scopegate init --upstream http://127.0.0.1:3000\n  scopegate init --upstream http://127.0.0.1:3000 --openapi openapi.yaml"
+    )]
     Init(init::Init),
     /// Find every fault of a configuration, with line and column
     #[command(after_help = "Example:\n  scopegate check --config scopegate.yaml")]
@@ -54,6 +57,9 @@ enum Command {
     /// Compare the decisions on requests with what a file of cases expects; exit status 1 where one differs
     #[command(after_help = test::EXAMPLES)]
     Test(test::Test),
+    /// Find operations without a rule, rules that match nothing, scopes that nobody holds; exit status 1 where an operation is unprotected
+    #[command(after_help = coverage::EXAMPLES)]
+    Coverage(coverage::Coverage),
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
@@ -102,6 +108,7 @@ impl Cli {
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Coverage(coverage) => coverage.run(),
             Command::Test(test) => test.run(),
             Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
