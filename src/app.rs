@@ -26,6 +26,7 @@ use crate::store::{Place, Store, StoreError};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Telemetry, history};
+use crate::transport::admin::origin::Audience;
 use crate::transport::admin::{self, Admin};
 use crate::transport::descriptors;
 use crate::transport::destination;
@@ -66,6 +67,15 @@ pub struct Addresses {
     pub admin: Option<Address>,
     /// Listeners for the service's own calls, in the order of the file.
     pub egress: Vec<Address>,
+}
+
+impl Addresses {
+    /// Every open door by its name in the configuration.
+    fn shown(&self) -> Arc<[(&'static str, String)]> {
+        let named = [("proxy", &self.proxy), ("ext_authz", &self.ext_authz), ("forward_auth", &self.forward_auth), ("admin", &self.admin)];
+        let open = named.into_iter().filter_map(|(name, address)| Some((name, address.as_ref()?)));
+        open.chain(self.egress.iter().map(|address| ("egress", address))).map(|(name, address)| (name, address.to_string())).collect()
+    }
 }
 
 /// Starts every door. `Err` has one line a fault. Call inside a multi-threaded tokio runtime.
@@ -113,8 +123,9 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         watch.follow(files, reloader.clone()).map_err(broken)?;
     }
     let (addresses, operators) = accept(doors, &workers, &closing).map_err(broken)?;
-    let local = addresses.admin.as_ref().is_none_or(Address::is_local);
-    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), local, management: Some(management) };
+    let audience = Audience::of(addresses.admin.as_ref());
+    let doors = addresses.shown();
+    let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), audience, doors, management: Some(management) };
     let operator = operate(operators, operator).map_err(broken)?;
     tokio::spawn(history::keep(Arc::downgrade(&gate.telemetry)));
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));

@@ -16,6 +16,7 @@ pub mod live;
 pub mod management;
 pub mod mfa;
 pub mod openapi;
+pub mod panel;
 pub mod policy;
 pub mod principal;
 pub mod request;

@@ -250,7 +250,7 @@ mod tests {
         rule.mode = Mode::Shadow;
         let mut table = Table::default();
         table.insert(Pattern::parse(&rule.name).unwrap()).unwrap();
-        Policy { table, rules: vec![rule], default: Rule::new("default", Access::Deny), universe, cors: None }
+        Policy { table, rules: vec![rule], default: Rule::new("default", Access::Deny), universe, cors: None, watched: Box::default() }
     }
 
     #[test]
