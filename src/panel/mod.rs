@@ -2,10 +2,14 @@
 //! Decides nothing and holds nothing: reads the snapshot, and changes things as a client of the management API alone.
 
 mod assets;
+mod explain;
 mod form;
 mod guard;
+mod key_sets;
 mod overview;
 mod page;
+mod people;
+mod rules;
 mod session;
 mod sign_in;
 
@@ -18,6 +22,8 @@ use axum::http::request::Parts;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+
+use tokio::sync::Semaphore;
 
 use crate::transport::admin::Admin;
 use form::Form;
@@ -33,6 +39,8 @@ struct Panel {
     pub admin: Admin,
     sessions: Arc<Sessions>,
     attempts: Arc<Attempts>,
+    /// Who may walk over all that are known; a walk over a million takes a core for a second.
+    walks: Arc<Semaphore>,
 }
 
 /// A request for a page: what there is to show, who looks, and what was asked.
@@ -53,10 +61,16 @@ impl FromRequestParts<Panel> for Desk {
 }
 
 pub fn router(admin: Admin) -> Router {
-    let panel = Panel { admin, sessions: Arc::default(), attempts: Arc::default() };
+    let panel = Panel { admin, sessions: Arc::default(), attempts: Arc::default(), walks: Arc::new(Semaphore::new(1)) };
     let pages = Router::new()
         .route(HOME, get(overview::show))
         .route("/panel/reload", post(overview::reload))
+        .route(rules::PATH, get(rules::list))
+        .route("/panel/route", get(rules::one))
+        .route(people::PATH, get(people::list))
+        .route("/panel/principal", get(people::one))
+        .route("/panel/explain", get(explain::show))
+        .route("/panel/key-sets", get(key_sets::show))
         .route(sign_in::PATH, get(sign_in::show).post(sign_in::sign_in))
         .route("/panel/sign-out", post(sign_in::sign_out))
         .route("/panel/{*path}", get(|desk: Desk| async move { desk.missing("There is no such page.") }))
