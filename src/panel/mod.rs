@@ -2,13 +2,19 @@
 //! Decides nothing and holds nothing: reads the snapshot, and changes things as a client of the management API alone.
 
 mod assets;
+mod client;
 mod explain;
+mod factor;
 mod form;
 mod guard;
 mod key_sets;
+mod keys;
 mod overview;
 mod page;
 mod people;
+mod profiles;
+mod revocations;
+mod roles;
 mod rules;
 mod session;
 mod sign_in;
@@ -62,7 +68,18 @@ impl FromRequestParts<Panel> for Desk {
 
 pub fn router(admin: Admin) -> Router {
     let panel = Panel { admin, sessions: Arc::default(), attempts: Arc::default(), walks: Arc::new(Semaphore::new(1)) };
-    let pages = Router::new()
+    let pages = watched().merge(managed()).route_layer(from_fn_with_state(panel.clone(), guard::guard));
+    Router::new()
+        .route("/", get(|| async { guard::see_other(HOME).into_response() }))
+        .route("/panel/assets/{name}", get(assets::serve))
+        .merge(pages)
+        .route_layer(from_fn(guard::harden))
+        .with_state(panel)
+}
+
+/// What is in force and what happens.
+fn watched() -> Router<Panel> {
+    Router::new()
         .route(HOME, get(overview::show))
         .route("/panel/reload", post(overview::reload))
         .route(rules::PATH, get(rules::list))
@@ -74,11 +91,30 @@ pub fn router(admin: Admin) -> Router {
         .route(sign_in::PATH, get(sign_in::show).post(sign_in::sign_in))
         .route("/panel/sign-out", post(sign_in::sign_out))
         .route("/panel/{*path}", get(|desk: Desk| async move { desk.missing("There is no such page.") }))
-        .route_layer(from_fn_with_state(panel.clone(), guard::guard));
+}
+
+/// What is in the store.
+fn managed() -> Router<Panel> {
     Router::new()
-        .route("/", get(|| async { guard::see_other(HOME).into_response() }))
-        .route("/panel/assets/{name}", get(assets::serve))
-        .merge(pages)
-        .route_layer(from_fn(guard::harden))
-        .with_state(panel)
+        .route(keys::PATH, get(keys::index).post(keys::create))
+        .route("/panel/keys/new", get(keys::new))
+        .route("/panel/keys/{id}", get(keys::one))
+        .route("/panel/keys/{id}/rotate", post(keys::rotate))
+        .route("/panel/keys/{id}/enabled", post(keys::enable))
+        .route("/panel/keys/{id}/delete", get(keys::confirm).post(keys::delete))
+        .route(roles::PATH, get(roles::index).post(roles::create))
+        .route("/panel/roles/new", get(roles::new))
+        .route("/panel/roles/{name}", get(roles::one).post(roles::replace))
+        .route("/panel/roles/{name}/delete", post(roles::delete))
+        .route(roles::ASSIGNED, get(roles::assignments).post(roles::assign))
+        .route(profiles::PATH, get(profiles::index).post(profiles::create))
+        .route("/panel/profiles/new", get(profiles::new))
+        .route("/panel/profiles/{id}", get(profiles::one).post(profiles::change))
+        .route("/panel/profiles/{id}/delete", post(profiles::delete))
+        .route(revocations::PATH, get(revocations::show).post(revocations::revoke))
+        .route(factor::PATH, get(factor::show))
+        .route("/panel/factor/setup", post(factor::setup))
+        .route("/panel/factor/verify", post(factor::verify))
+        .route("/panel/factor/codes", post(factor::codes))
+        .route("/panel/factor/off", post(factor::disable))
 }
