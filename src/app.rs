@@ -23,9 +23,9 @@ use crate::live::watch::Watch;
 use crate::management::{Api, Context};
 use crate::store::secrets::{self, StoreKeys};
 use crate::store::{Place, Store, StoreError};
-use crate::telemetry::Telemetry;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::trace::Tracer;
+use crate::telemetry::{Telemetry, history};
 use crate::transport::admin::origin::Audience;
 use crate::transport::admin::{self, Admin};
 use crate::transport::descriptors;
@@ -127,6 +127,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = addresses.shown();
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), audience, doors, management: Some(management) };
     let operator = operate(operators, operator).map_err(broken)?;
+    tokio::spawn(history::keep(Arc::downgrade(&gate.telemetry)));
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
@@ -173,9 +174,8 @@ impl Running {
 
 fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<Telemetry, String> {
     let mut telemetry = Telemetry::default();
-    if settings.telemetry.audit.is_some() {
-        let dropped = telemetry.metrics.audit_dropped.clone();
-        telemetry.audit = Some(Audit::start(audit, dropped).map_err(|error| format!("audit lines cannot be written: {error}"))?);
+    if let Some(said) = &settings.telemetry.audit {
+        telemetry.audit = Some(Audit::start(said, audit, telemetry.metrics.audit_dropped.clone(), telemetry.recent.clone())?);
     }
     let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let otlp = settings.telemetry.otlp.as_ref();

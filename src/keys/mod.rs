@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use http::Uri;
+use serde::Serialize;
 use tokio::runtime::Handle;
 
 pub use discovery::Issuer;
-pub use remote::{Remote, Status};
+pub use remote::Remote;
 
 use crate::fetch::Client;
 use crate::fetch::address::{is_allowed, shown};
@@ -32,6 +33,19 @@ pub enum Where {
     Discovery(Issuer),
     /// Google's map of X.509 certificates, or a JWKS: the document shows which.
     Certificates(Uri),
+}
+
+/// What `/readyz` tells of a key set.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Without its query.
+    pub address: String,
+    pub age_seconds: Option<u64>,
+    pub keys: usize,
+    /// Why the last fetch failed, if it did.
+    pub last_error: Option<String>,
+    /// Whether the set is older than its publisher meant it to get.
+    pub stale: bool,
 }
 
 impl Where {

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Where;
 use super::disk::{Disk, Kept};
 use super::freshness::{SERVED, Stamp, refresh};
 use super::keeper::Fetched;
 use super::rounds::Rounds;
+use super::{Status, Where};
 
 use crate::gate::unix_now;
 use crate::jose::{KeyFault, KeySet, Origin};
@@ -41,19 +40,6 @@ struct Held {
     max_age: Option<Duration>,
     /// Since when it is this set that counts.
     since: Instant,
-}
-
-/// What `/readyz` tells of a key set.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    /// Without its query.
-    pub address: String,
-    pub age_seconds: Option<u64>,
-    pub keys: usize,
-    /// Why the last fetch failed, if it did.
-    pub last_error: Option<String>,
-    /// Whether the set is older than its publisher meant it to get.
-    pub stale: bool,
 }
 
 impl Keys for Remote {

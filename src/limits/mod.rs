@@ -9,13 +9,12 @@ pub mod redis;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use prometheus_client::metrics::counter::Counter;
-
 use self::redis::{Shared, Unreachable};
 use crate::config::limits::{Backend, Limits};
 use crate::policy::rule::{Per, RateLimit};
 use crate::policy::{Decision, Limited, Outcome};
 use crate::principal::record::Rate;
+use crate::telemetry::instrument::Counter;
 use bucket::{Bucket, Who};
 use gcra::{Limit, Refused, seconds};
 use memory::Memory;
@@ -129,10 +128,11 @@ impl Limiter {
 pub fn wants<'a>(decision: &'a Decision<'_>, client: Option<IpAddr>) -> Wants<'a> {
     let none = [None, None];
     let Some(rule) = decision.rule else { return none };
-    let is_allowed = match &decision.outcome {
-        Outcome::Allow(_) => true,
-        Outcome::Deny(denial) if (400..=404).contains(&denial.reason.status()) => false,
-        Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_) => return none,
+    // What passes in shadow takes what it would take if it were denied.
+    let is_allowed = match (&decision.outcome, decision.objection()) {
+        (Outcome::Allow(_), None) => true,
+        (Outcome::Allow(_) | Outcome::Deny(_), Some(denial)) if (400..=404).contains(&denial.reason.status()) => false,
+        (Outcome::Allow(_) | Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_), _) => return none,
     };
     let caller = decision.caller.as_ref().filter(|_| is_allowed);
     let own = caller.and_then(|caller| caller.rate());

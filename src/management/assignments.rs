@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 use super::actor::Actor;
 use super::body::{Json, Members, Object, Query};
 use super::names::{RoleText, Word};
-use super::page::Page;
+use super::page::{Page, PageParams, TenantParam};
 use super::problem::Problem;
-use super::roles::{known, may_touch, named};
-use super::{Context, names};
+use super::roles::{known, may_touch};
+use super::{Context, named, names};
 use crate::gate::unix_now;
 
 /// The most roles that one subject may be assigned.
@@ -85,9 +85,8 @@ impl Members for Listing {
 #[utoipa::path(get, path = "/rbac/assignments", tag = "roles", operation_id = "list_assignments", security(("bearer" = ["rbac:read"])),
     params(
         ("subject" = Option<Word>, Query, description = "Of everybody where it is not said"),
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
-        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
+        TenantParam,
+        PageParams,
     ),
     responses((status = 200, description = "A page of them", body = AssignmentPage)))]
 pub async fn list_assignments(
@@ -147,6 +146,6 @@ pub async fn unassign_role(State(context): State<Context>, actor: Actor, Json(ol
     let missing = Problem::of_missing("This subject does not have this role");
     change.unassign(&tenant, &old.subject, &old.role).await.map_err(missing)?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -85,7 +85,7 @@ async fn change(
     said.apply(&mut key);
     change.put_key(&key).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(axum::Json(KeyView::of(&key)))
 }
 
@@ -128,7 +128,7 @@ async fn revoke(State(context): State<Context>, actor: Actor, Path(id): Path<Str
     let key = change.key(actor.reach(), &id).await.map_err(Problem::of_missing(NOT_THERE))?;
     change.revoke_key(&key.id, unix_now()).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -67,11 +67,16 @@ impl Context {
         Guard::into_inner(self.gate.live.current()).ok_or(Problem::unavailable(Reason::NotReady.message()))
     }
 
-    /// Makes what was written hold on this node. A failure is the bookkeeper's to tell; what was written is written.
+    /// Makes what was given hold on this node, as soon as may be: where the store does not answer again, the answer to the one who
+    /// asked is worth more, because a secret in it is shown only once.
     pub async fn refresh(&self) {
-        if let Some(keeper) = self.gate.live.keeper() {
-            let _ = keeper.refresh().await;
-        }
+        let _ = self.hold().await;
+    }
+
+    /// Makes what was taken away hold on this node: 503 where nobody can say that it does.
+    pub async fn hold(&self) -> Result<(), Problem> {
+        let Some(keeper) = self.gate.live.keeper() else { return Ok(()) };
+        keeper.refresh().await.map_err(|_| Problem::unavailable("Written, and not yet in force on this node: the store does not answer"))
     }
 
     /// What routes and operations ask for.
@@ -89,6 +94,11 @@ impl Context {
         });
         Ok(environment.unwrap_or_else(|| "live".into()))
     }
+}
+
+/// None for rows without a tenant.
+pub fn named(tenant: &str) -> Option<String> {
+    Some(tenant).filter(|tenant| !tenant.is_empty()).map(str::to_owned)
 }
 
 /// RFC 3339.

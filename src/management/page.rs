@@ -4,8 +4,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use utoipa::IntoParams;
+
 use super::body::{At, Object, digits};
-use super::names;
+use super::names::{self, Word};
 
 /// The most entries of a page, and how many there are where nobody says.
 const MOST: u64 = 1000;
@@ -19,6 +21,28 @@ pub struct Page {
     /// The words of the last entry before it; none at the beginning.
     pub after: Vec<String>,
     pub limit: usize,
+}
+
+/// How the document tells of `cursor` and `limit`.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description alone")]
+pub struct PageParams {
+    /// `next_cursor` of the page before
+    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u64>,
+}
+
+/// How the document tells of whose rows are meant.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description alone")]
+pub struct TenantParam {
+    /// Another than the caller's own is for callers that reach all
+    #[param(value_type = Option<Word>)]
+    tenant: Option<String>,
 }
 
 impl Page {

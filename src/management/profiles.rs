@@ -15,10 +15,10 @@ use super::body::{At, Json, Members, Object, Query, flag, list, scope};
 use super::grants::Known;
 use super::names::{RoleText, ScopeText, Word};
 use super::once::{Begun, Repeatable, Work};
-use super::page::Page;
+use super::page::{Page, PageParams, TenantParam};
 use super::problem::Problem;
-use super::roles::{known, may_give, named};
-use super::{Context, instant, names};
+use super::roles::{known, may_give};
+use super::{Context, instant, named, names};
 use crate::gate::unix_now;
 use crate::scope::Scope;
 use crate::store::profiles::Profile;
@@ -160,10 +160,9 @@ pub fn routes() -> [UtoipaMethodRouter<Context>; 2] {
 /// By id; those of every tenant for a caller that reaches all and names none.
 #[utoipa::path(get, path = "/profiles", tag = "profiles", operation_id = "list_profiles", security(("bearer" = ["profiles:read"])),
     params(
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        TenantParam,
         ("email" = Option<String>, Query, description = "The one that has this address", max_length = 254, pattern = r"^[^\s@\u0000-\u001f\u007f-\u009f]{1,64}@[^\s@\u0000-\u001f\u007f-\u009f]{1,189}$"),
-        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
+        PageParams,
     ),
     responses((status = 200, description = "A page of them", body = ProfilePage)))]
 pub async fn list_profiles(State(context): State<Context>, actor: Actor, Query(query): Query<Listing>) -> Result<axum::Json<ProfilePage>, Problem> {
@@ -248,7 +247,7 @@ pub async fn change_profile(
     profile.roles = roles.unwrap_or(profile.roles);
     change.put_profile(&profile).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(axum::Json(view(profile)))
 }
 
@@ -266,7 +265,7 @@ pub async fn delete_profile(State(context): State<Context>, actor: Actor, Path(i
     may_touch(&actor, &mut change, &known, &profile).await?;
     change.delete_profile(&profile).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -12,8 +12,7 @@ use super::actor::Actor;
 use super::body::{Json, Members, Object, instant};
 use super::names::Word;
 use super::problem::Problem;
-use super::roles::named;
-use super::{Context, names};
+use super::{Context, named, names};
 use crate::gate::unix_now;
 use crate::principal::record::{EVERY_TENANT, Revoked};
 use crate::store::revocations::Revocation as Row;
@@ -111,7 +110,7 @@ pub async fn revoke(State(context): State<Context>, actor: Actor, Json(new): Jso
     let row = Row { kind: new.kind, tenant: &tenant, value: &new.value, until: new.until };
     let until = change.revoke(&row, &actor.id, unix_now()).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     let until = until.and_then(|until| Timestamp::from_second(until).ok()).map(|until| until.to_string());
     let said = |kind: Revoked| (kind == new.kind).then(|| new.value.to_string());
     Ok(axum::Json(RevocationView {

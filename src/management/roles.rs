@@ -1,177 +1,36 @@
 //! The calls under `/rbac/roles` and `/rbac/permissions`: roles of a tenant beside those of the configuration, and what they may grant.
 //! Puts nobody above the caller, changes nothing that is above it, and leaves no role without what it inherits.
 
+mod view;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+use super::Context;
 use super::actor::Actor;
-use super::body::{Json, Members, Object, Query, list, scope};
+use super::body::{Json, Query};
 use super::grants::Known;
-use super::names::{RoleText, ScopeText, Word};
+use super::names::RoleText;
 use super::once::{Begun, Repeatable, Work};
-use super::page::Page;
+use super::page::{PageParams, TenantParam};
 use super::problem::{Fault, Problem};
-use super::{Context, instant, names};
 use crate::gate::unix_now;
 use crate::live::Snapshot;
 use crate::principal::roles::Definition;
-use crate::scope::Scope;
 use crate::store::Change;
 use crate::store::rbac::Role;
+use view::{Listing, NewRole, PermissionPage, RoleChange, RolePage, RoleView, Within, configured, view};
 
 /// The most roles of one tenant.
 const MAX_ROLES: usize = 1000;
-const MAX_PERMISSIONS: usize = 128;
-const MAX_PARENTS: usize = 32;
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Role)]
-pub struct RoleView {
-    name: String,
-    /// Whose it is; none for one without a tenant, and for those of the configuration
-    #[schema(required)]
-    tenant: Option<String>,
-    description: String,
-    /// What it grants; with all that it inherits where it is one of the configuration
-    permissions: Vec<String>,
-    inherits: Vec<String>,
-    /// Whether it can be changed here; those of the configuration cannot
-    managed: bool,
-    #[schema(required, format = DateTime)]
-    created_at: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RolePage {
-    roles: Vec<RoleView>,
-    #[schema(required)]
-    next_cursor: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PermissionPage {
-    permissions: Vec<String>,
-    #[schema(required)]
-    next_cursor: Option<String>,
-}
-
-#[derive(Debug, ToSchema)]
-pub struct NewRole {
-    #[schema(value_type = RoleText)]
-    name: Box<str>,
-    /// One line
-    #[schema(value_type = Option<String>, max_length = 1024)]
-    description: Box<str>,
-    /// What it grants: something that a route needs or another role grants, or a wildcard over such
-    #[schema(value_type = Option<Vec<ScopeText>>, max_items = 128)]
-    permissions: Vec<Scope>,
-    /// Roles of the tenant or of the configuration
-    #[schema(value_type = Option<Vec<RoleText>>, max_items = 32)]
-    inherits: Vec<Box<str>>,
-    /// Another than the caller's own is for callers that reach all
-    #[schema(value_type = Option<Word>)]
-    tenant: Option<Box<str>>,
-}
-
-/// What takes the place of all that the role was.
-#[derive(Debug, ToSchema)]
-pub struct RoleChange {
-    /// One line
-    #[schema(value_type = Option<String>, max_length = 1024)]
-    description: Box<str>,
-    /// What it grants: something that a route needs or a role grants, or a wildcard over such
-    #[schema(value_type = Vec<ScopeText>, max_items = 128)]
-    permissions: Vec<Scope>,
-    /// Roles of the tenant or of the configuration
-    #[schema(value_type = Option<Vec<RoleText>>, max_items = 32)]
-    inherits: Vec<Box<str>>,
-}
-
-/// Whose rows are meant.
-#[derive(Debug)]
-pub struct Within {
-    pub tenant: Option<Box<str>>,
-}
-
-#[derive(Debug)]
-pub struct Listing {
-    pub tenant: Option<Box<str>>,
-    pub page: Page,
-}
-
-impl Members for RoleChange {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        let description = object.optional("description", names::checked(names::description));
-        let permissions = object.required("permissions", list(0..=MAX_PERMISSIONS, scope));
-        let inherits = object.optional("inherits", list(0..=MAX_PARENTS, names::checked(names::role)));
-        Some(Self { description: description?.unwrap_or_default(), permissions: permissions?, inherits: inherits?.unwrap_or_default() })
-    }
-}
-
-impl Members for NewRole {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        let name = object.required("name", names::checked(names::role));
-        let tenant = object.optional("tenant", names::checked(names::tenant));
-        let description = object.optional("description", names::checked(names::description));
-        let permissions = object.optional("permissions", list(0..=MAX_PERMISSIONS, scope));
-        let inherits = object.optional("inherits", list(0..=MAX_PARENTS, names::checked(names::role)));
-        Some(Self {
-            name: name?,
-            description: description?.unwrap_or_default(),
-            permissions: permissions?.unwrap_or_default(),
-            inherits: inherits?.unwrap_or_default(),
-            tenant: tenant?,
-        })
-    }
-}
-
-impl Members for Within {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        Some(Self { tenant: object.optional("tenant", names::checked(names::tenant))? })
-    }
-}
-
-impl Members for Listing {
-    fn read(object: &mut Object<'_>) -> Option<Self> {
-        let within = Within::read(object);
-        let page = Page::read(object, 1);
-        Some(Self { tenant: within?.tenant, page: page? })
-    }
-}
 
 impl From<Role> for Definition {
     fn from(role: Role) -> Self {
         Self { inherits: role.inherits, scopes: role.permissions }
     }
-}
-
-fn view(role: Role, tenant: &str) -> RoleView {
-    let Role { name, description, permissions, inherits, created_at } = role;
-    let permissions = permissions.iter().map(ToString::to_string).collect();
-    RoleView { name, tenant: named(tenant), description, permissions, inherits, managed: true, created_at: Some(instant(created_at)) }
-}
-
-/// None for rows without a tenant.
-pub fn named(tenant: &str) -> Option<String> {
-    Some(tenant).filter(|tenant| !tenant.is_empty()).map(str::to_owned)
-}
-
-/// The roles of the configuration, as far as it says what they are in the end.
-fn configured(snapshot: &Snapshot) -> impl Iterator<Item = RoleView> {
-    snapshot.sources.roles.definitions().into_iter().map(|(name, Definition { inherits, scopes })| RoleView {
-        name,
-        tenant: None,
-        description: String::new(),
-        permissions: scopes.iter().map(ToString::to_string).collect(),
-        inherits,
-        managed: false,
-        created_at: None,
-    })
 }
 
 /// Every role and permission of a tenant whose own roles are these.
@@ -261,11 +120,7 @@ fn above(role: &str) -> Problem {
 ///
 /// Its own and those of the configuration, by name.
 #[utoipa::path(get, path = "/rbac/roles", tag = "roles", operation_id = "list_roles", security(("bearer" = ["rbac:read"])),
-    params(
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
-        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
-    ),
+    params(TenantParam, PageParams),
     responses((status = 200, description = "A page of them", body = RolePage)))]
 pub async fn list_roles(State(context): State<Context>, actor: Actor, Query(query): Query<Listing>) -> Result<axum::Json<RolePage>, Problem> {
     let tenant = actor.tenant_for(query.tenant)?.unwrap_or_default();
@@ -320,7 +175,7 @@ pub async fn create_role(
 #[utoipa::path(put, path = "/rbac/roles/{name}", tag = "roles", operation_id = "replace_role", security(("bearer" = ["rbac:write"])),
     params(
         ("name" = RoleText, Path),
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        TenantParam,
     ),
     request_body = RoleChange,
     responses((status = 200, description = "So it is now", body = RoleView), (status = 409, description = "It is one of the configuration", body = Problem)))]
@@ -348,7 +203,7 @@ pub async fn replace_role(
     weigh(&actor, (&context, &snapshot), &managed, &role)?;
     work.put_role(&tenant, &role).await?;
     work.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(axum::Json(view(role, &tenant)))
 }
 
@@ -358,7 +213,7 @@ pub async fn replace_role(
 #[utoipa::path(delete, path = "/rbac/roles/{name}", tag = "roles", operation_id = "delete_role", security(("bearer" = ["rbac:write"])),
     params(
         ("name" = RoleText, Path),
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
+        TenantParam,
     ),
     responses((status = 204, description = "It is gone"), (status = 409, description = "Somebody has it, and who", body = Problem)))]
 pub async fn delete_role(
@@ -384,7 +239,7 @@ pub async fn delete_role(
     }
     change.delete_role(&tenant, &name).await?;
     change.commit().await?;
-    context.refresh().await;
+    context.hold().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -392,11 +247,7 @@ pub async fn delete_role(
 ///
 /// That a route needs or a role grants, by name.
 #[utoipa::path(get, path = "/rbac/permissions", tag = "roles", operation_id = "list_permissions", security(("bearer" = ["rbac:read"])),
-    params(
-        ("tenant" = Option<Word>, Query, description = "Another than the caller's own is for callers that reach all"),
-        ("cursor" = Option<String>, Query, min_length = 1, pattern = "^[A-Za-z0-9_-]+$", description = "`next_cursor` of the page before"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
-    ),
+    params(TenantParam, PageParams),
     responses((status = 200, description = "A page of them", body = PermissionPage)))]
 pub async fn list_permissions(
     State(context): State<Context>,

@@ -63,8 +63,9 @@ pub fn explain<H: Headers>(
         }
         _ => policy.decide(sources, raw, question),
     };
-    let denial = decision.denial();
+    let denial = decision.objection();
     let (verdict, status) = match &decision.outcome {
+        Outcome::Allow(_) if decision.shadow.is_some() => ("shadow", 200),
         Outcome::Allow(_) => ("allow", 200),
         Outcome::Deny(denial) => ("deny", denial.reason.status()),
         // Scopes and roles suffice; the tool in the body has the last word.

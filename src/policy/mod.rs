@@ -7,7 +7,9 @@ pub mod explain;
 pub mod judge;
 pub mod pattern;
 pub mod rule;
+pub mod shadow;
 pub mod table;
+mod used;
 
 pub use decision::{Decision, Denial, Limited, Outcome, Reason};
 pub use judge::Policy;

@@ -281,19 +281,7 @@ mod tests {
     use crate::scope::Scope;
 
     fn key(id: &str, digest: u8) -> Key {
-        Key {
-            id: id.into(),
-            digest: KeyDigest([digest; 32]),
-            previous: None,
-            tenant: None,
-            scopes: Arc::new([]),
-            roles: Arc::new([]),
-            profile: None,
-            rate: None,
-            enabled: true,
-            expires_at: None,
-            revoked: false,
-        }
+        Key::new(id, KeyDigest([digest; 32]))
     }
 
     fn found(book: &Book, digest: u8) -> Option<&str> {

@@ -53,19 +53,7 @@ pub struct Found<'f> {
 impl Managed {
     /// `tag` gives tags that nothing has which can be presented.
     pub fn new(format: Format, environment: &str, tag: impl Fn(&str) -> Tag) -> Self {
-        let keys = (0..NOBODIES).map(|number| Key {
-            id: format!("nobody-{number}").into(),
-            digest: nobody(number),
-            previous: None,
-            tenant: None,
-            scopes: Arc::new([]),
-            roles: Arc::new([]),
-            profile: None,
-            rate: None,
-            enabled: true,
-            expires_at: None,
-            revoked: false,
-        });
+        let keys = (0..NOBODIES).map(|number| Key::new(format!("nobody-{number}"), nobody(number)));
         let nobodies = Book::default().with(Changes { keys: keys.collect(), ..Changes::default() });
         let tags = (0..NOBODIES).map(|number| tag(&number.to_string())).collect();
         Self { format, environment: environment.into(), nobodies, tags }

@@ -31,6 +31,25 @@ pub struct Key {
     pub revoked: bool,
 }
 
+impl Key {
+    /// One that counts for ever, and holds nothing.
+    pub fn new(id: impl Into<Box<str>>, digest: KeyDigest) -> Self {
+        Self {
+            id: id.into(),
+            digest,
+            previous: None,
+            tenant: None,
+            scopes: Arc::new([]),
+            roles: Arc::new([]),
+            profile: None,
+            rate: None,
+            enabled: true,
+            expires_at: None,
+            revoked: false,
+        }
+    }
+}
+
 /// At most `count` in `seconds`, of which `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::StoreError;
-use super::pool::{Pool, values};
+use super::pool::Pool;
+use super::row::values;
 
 /// In order, and for good: what was released once is never changed, only added to.
 const STEPS: [&str; 1] = [include_str!("migrations/0001_tables.sql")];

@@ -10,17 +10,19 @@ mod pool;
 pub mod profiles;
 pub mod rbac;
 pub mod revocations;
+mod row;
 pub mod secrets;
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::scope::Scope;
 pub use feed::Word;
-pub(crate) use pool::values;
 use pool::{Pool, Session};
-pub use pool::{Row, Value};
+pub(crate) use row::values;
+pub use row::{Row, Value};
 use secrets::StoreKeys;
 
 /// Where a store is.
@@ -85,7 +87,7 @@ pub enum Reach<'a> {
 pub struct Reading(Session);
 
 /// A transaction. Dropped without `commit`, it never was.
-pub struct Atomic(Session);
+pub struct Atomic(Reading);
 
 /// A transaction that changes what a decision depends on.
 pub struct Change {
@@ -113,7 +115,7 @@ impl Store {
     pub async fn atomic(&self) -> Result<Atomic, StoreError> {
         let mut session = self.pool.session().await?;
         session.begin().await?;
-        Ok(Atomic(session))
+        Ok(Atomic(Reading(session)))
     }
 
     pub async fn change(&self) -> Result<Change, StoreError> {
@@ -176,22 +178,9 @@ impl Reading {
 }
 
 impl Atomic {
-    /// How many rows were touched.
-    pub async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, StoreError> {
-        self.0.execute(sql, values).await
-    }
-
-    pub async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
-        self.0.row(sql, values).await
-    }
-
-    pub async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        self.0.rows(sql, values).await
-    }
-
     /// After this it is on the disk.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.commit().await
+        self.0.0.commit().await
     }
 
     /// A key that is gone from the file may go from the store too, unless something there needs it.
@@ -213,12 +202,26 @@ impl Atomic {
 impl Change {
     /// Tells those that listen, and commits. After this it is on the disk.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.atomic.0.notify(self.version).await?;
+        self.atomic.0.0.notify(self.version).await?;
         self.atomic.commit().await
     }
 }
 
-impl std::ops::Deref for Change {
+impl Deref for Atomic {
+    type Target = Reading;
+
+    fn deref(&self) -> &Reading {
+        &self.0
+    }
+}
+
+impl DerefMut for Atomic {
+    fn deref_mut(&mut self) -> &mut Reading {
+        &mut self.0
+    }
+}
+
+impl Deref for Change {
     type Target = Atomic;
 
     fn deref(&self) -> &Atomic {
@@ -226,7 +229,7 @@ impl std::ops::Deref for Change {
     }
 }
 
-impl std::ops::DerefMut for Change {
+impl DerefMut for Change {
     fn deref_mut(&mut self) -> &mut Atomic {
         &mut self.atomic
     }

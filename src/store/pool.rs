@@ -1,7 +1,6 @@
-//! Connections to SQLite or PostgreSQL, each with a clock, and values and rows that are the same for both.
-//! Hands no connection back that is in the middle of something, and prints no value.
+//! Connections to SQLite or PostgreSQL, each with a clock.
+//! Hands no connection back that is in the middle of something.
 
-use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,13 +10,13 @@ use std::time::Duration;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgRow};
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Database, Encode, Executor, Postgres, Row as _, Sqlite, Type};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+use sqlx::{ConnectOptions, Database, Executor, Postgres, Sqlite};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::StreamExt;
 
+use super::row::{Row, Value, bound, either, values};
 use super::{Place, StoreError};
 
 /// To get a connection.
@@ -46,16 +45,6 @@ enum Live {
     Postgres(PoolConnection<Postgres>),
 }
 
-/// One body for both databases.
-macro_rules! either {
-    ($kind:ident, $of:expr, $one:ident => $body:expr) => {
-        match $of {
-            $kind::Sqlite($one) => $body,
-            $kind::Postgres($one) => $body,
-        }
-    };
-}
-
 /// A connection in use.
 pub struct Session {
     /// Taken when it goes back.
@@ -66,26 +55,6 @@ pub struct Session {
     /// Whether an answer may still be on its way.
     broken: bool,
 }
-
-/// What takes the place of `$1`.
-#[derive(Clone)]
-pub enum Value {
-    Text(Option<String>),
-    Number(Option<i64>),
-    Bytes(Option<Vec<u8>>),
-}
-
-/// A row of an answer; columns by their place, from 0.
-pub enum Row {
-    Sqlite(SqliteRow),
-    Postgres(PgRow),
-}
-
-/// Values of different types, in the order of `$1`, `$2`…
-macro_rules! values {
-    ($($value:expr),* $(,)?) => { vec![$($crate::store::Value::from($value)),*] };
-}
-pub(crate) use values;
 
 impl Pool {
     pub fn open(place: &Place) -> Result<Self, StoreError> {
@@ -306,20 +275,6 @@ impl Drop for Session {
     }
 }
 
-fn bound<'q, DB>(sql: &'static str, values: Vec<Value>) -> Query<'q, DB, DB::Arguments>
-where
-    DB: Database,
-    Option<String>: Encode<'q, DB> + Type<DB>,
-    Option<i64>: Encode<'q, DB> + Type<DB>,
-    Option<Vec<u8>>: Encode<'q, DB> + Type<DB>,
-{
-    values.into_iter().fold(sqlx::query(sql), |query, value| match value {
-        Value::Text(text) => query.bind(text),
-        Value::Number(number) => query.bind(number),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
-}
-
 async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     match timeout_at(deadline, work).await {
         Ok(done) => done.map_err(|error| of(&error)),
@@ -355,88 +310,4 @@ fn of_database(error: &dyn DatabaseError) -> StoreError {
     };
     let why = error.message().into();
     if passing { StoreError::Unreachable(why) } else { StoreError::Fault(why) }
-}
-
-impl Row {
-    pub fn text(&self, column: usize) -> Result<String, StoreError> {
-        self.str(column).map(str::to_owned)
-    }
-
-    pub fn str(&self, column: usize) -> Result<&str, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn str_or_none(&self, column: usize) -> Result<Option<&str>, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn text_or_none(&self, column: usize) -> Result<Option<String>, StoreError> {
-        Ok(self.str_or_none(column)?.map(str::to_owned))
-    }
-
-    pub fn number(&self, column: usize) -> Result<i64, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn number_or_none(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn flag(&self, column: usize) -> Result<bool, StoreError> {
-        Ok(self.number(column)? != 0)
-    }
-
-    pub fn slice(&self, column: usize) -> Result<&[u8], StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn bytes(&self, column: usize) -> Result<Vec<u8>, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-
-    pub fn bytes_or_none(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        either!(Self, self, row => row.try_get_unchecked(column)).map_err(|error| of(&error))
-    }
-}
-
-macro_rules! from {
-    ($kind:ident: $($type:ty => |$value:ident| $made:expr;)*) => {
-        $(impl From<$type> for Value {
-            fn from($value: $type) -> Self {
-                Self::$kind($made)
-            }
-        })*
-    };
-}
-
-from! { Text:
-    &str => |value| Some(value.to_owned());
-    &String => |value| Some(value.clone());
-    String => |value| Some(value);
-    Option<&str> => |value| value.map(str::to_owned);
-    Option<String> => |value| value;
-}
-from! { Number:
-    i64 => |value| Some(value);
-    u32 => |value| Some(value.into());
-    bool => |value| Some(value.into());
-    Option<i64> => |value| value;
-}
-from! { Bytes:
-    &[u8] => |value| Some(value.to_owned());
-    Vec<u8> => |value| Some(value);
-    Option<Vec<u8>> => |value| value;
-    Option<&[u8]> => |value| value.map(<[u8]>::to_vec);
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Value(…)")
-    }
-}
-
-impl fmt::Debug for Row {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Row(…)")
-    }
 }

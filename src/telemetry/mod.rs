@@ -1,8 +1,16 @@
 //! What happened, for the operator: one audit line, some counters and, where asked for, one span a decision.
-//! Never waits, never fails a decision, never writes a token, a query or a path.
+//! Never waits, never fails a decision, never writes a token or a query, and of a path nothing that may be a token.
 
 pub mod audit;
+pub mod exposition;
+pub mod history;
+pub mod instrument;
+pub mod line;
 pub mod metrics;
+mod process;
+pub mod recent;
+mod seen;
+pub mod shadow;
 pub mod trace;
 
 use std::cell::Cell;
@@ -10,16 +18,25 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::gate::Door;
-use crate::policy::{Decision, Outcome};
+use crate::policy::Decision;
 use crate::request::Values;
 use audit::Audit;
-use metrics::Metrics;
+use history::History;
+use metrics::{Kept, Metrics};
+use recent::Recent;
+pub use seen::Seen;
+use shadow::Shadow;
 use trace::{Context, Tracer};
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
+    pub history: History,
+    /// Who would be denied if nothing were in shadow.
+    pub shadow: Shadow,
     pub audit: Option<Audit>,
+    /// The last audit lines.
+    pub recent: Recent,
     pub tracer: Option<Tracer>,
 }
 
@@ -66,14 +83,12 @@ pub struct Record<'a> {
     pub id: DecisionId,
     pub generation: u64,
     pub elapsed: Duration,
+    pub seen: Seen<'a>,
 }
 
 impl Record<'_> {
     pub fn outcome(&self) -> &'static str {
-        match self.decision.outcome {
-            Outcome::Allow(_) | Outcome::Preflight(_) => "allow",
-            Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Wait(_) => "deny",
-        }
+        Kept::of(self.decision).outcome()
     }
 }
 
@@ -81,6 +96,7 @@ impl Telemetry {
     /// Tells of a decision; gives the trace that it is part of, where traces are on.
     pub fn record(&self, record: &Record<'_>, traceparent: Values<'_>) -> Option<Context> {
         self.metrics.decided(record);
+        self.shadow.decided(record.decision, record.generation);
         let parent = match traceparent {
             Values::One(text) => Context::parse(text),
             Values::None | Values::Many => None,
@@ -126,6 +142,11 @@ impl DecisionId {
     /// A part of `whole`, of which different ids have different ones.
     pub fn part_of(self, whole: Duration) -> Duration {
         whole.mul_f64(self.0 as f64 / u64::MAX as f64)
+    }
+
+    /// Whether this decision is among so many of a million.
+    pub fn is_among(self, of_a_million: u32) -> bool {
+        ((self.0 >> 32) * 1_000_000) >> 32 < u64::from(of_a_million)
     }
 
     /// Sixteen hexadecimal digits.

@@ -92,7 +92,7 @@ impl Tracer {
         let builder = self.tracer.span_builder("scopegate.decision").with_kind(SpanKind::Internal);
         let builder = builder.with_start_time(end.checked_sub(record.elapsed).unwrap_or(end)).with_attributes(attributes);
         let mut span = self.tracer.build_with_context(builder, &parent);
-        if let Some(denial) = record.decision.denial() {
+        if let Some(denial) = record.decision.objection() {
             span.set_attribute(KeyValue::new("scopegate.reason", denial.reason.as_str()));
             span.set_status(Status::Ok);
         }

@@ -333,7 +333,7 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
         }
     }
     let (path, query) = split_target(&http.path);
-    let hidden = Hidden::of(snapshot.sources.hidden(caller), &sent, query.filter(|_| verdict.query));
+    let hidden = Hidden::of(verdict.hidden(snapshot), &sent, query.filter(|_| verdict.query));
     remove.extend(hidden.headers.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())));
     match hidden.cookie {
         None => {}

@@ -37,18 +37,9 @@ fn text(number: usize, secret: usize) -> String {
 fn sources(count: usize) -> Sources {
     let peppers = Peppers::new([("bench", b"the pepper of the bench".as_slice())]).unwrap();
     let scopes: Arc<[Scope]> = Arc::new([Scope::parse("app:use").unwrap()]);
-    let key = |number: usize| Key {
-        id: format!("{number:08}").into(),
-        digest: peppers.newest(&text(number, number)).1,
-        previous: None,
-        tenant: None,
-        scopes: Arc::clone(&scopes),
-        roles: Arc::new([]),
-        profile: None,
-        rate: None,
-        enabled: number.is_multiple_of(2),
-        expires_at: None,
-        revoked: false,
+    let key = |number: usize| {
+        let digest = peppers.newest(&text(number, number)).1;
+        Key { scopes: Arc::clone(&scopes), enabled: number.is_multiple_of(2), ..Key::new(format!("{number:08}"), digest) }
     };
     let book = Arc::new(Book::default().with(Changes { keys: (0..count).map(key).collect(), ..Changes::default() }));
     let input = Input::Text { name: "bench.yaml", text: CONFIG.into() };

@@ -156,19 +156,7 @@ pub fn names(list: &[&str]) -> Arc<[Box<str>]> {
 
 /// A good key that may use the app.
 pub fn key(id: &str, presented: &str) -> Key {
-    Key {
-        id: id.into(),
-        digest: digest(presented),
-        previous: None,
-        tenant: None,
-        scopes: scopes(&["app:use"]),
-        roles: names(&[]),
-        profile: None,
-        rate: None,
-        enabled: true,
-        expires_at: None,
-        revoked: false,
-    }
+    Key { scopes: scopes(&["app:use"]), ..Key::new(id, digest(presented)) }
 }
 
 pub fn profile(id: &str, tenant: Option<&str>, email: &str) -> Profile {

@@ -76,19 +76,8 @@ fn secret(id: &str, number: usize) -> KeyDigest {
 fn key(random: &mut Random) -> Key {
     let id = random.pick(&IDS);
     let number = random.below(3);
-    Key {
-        id: id.into(),
-        digest: secret(id, number),
-        previous: random.once_in(2).then(|| (secret(id, (number + 1) % 3), 100)),
-        tenant: tenant(random),
-        scopes: Arc::new([]),
-        roles: Arc::new([]),
-        profile: None,
-        rate: None,
-        enabled: random.once_in(2),
-        expires_at: None,
-        revoked: false,
-    }
+    let previous = random.once_in(2).then(|| (secret(id, (number + 1) % 3), 100));
+    Key { previous, tenant: tenant(random), enabled: random.once_in(2), ..Key::new(id, secret(id, number)) }
 }
 
 fn profile(random: &mut Random, model: &Model, others: &[Profile]) -> Option<Profile> {

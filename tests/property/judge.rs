@@ -176,7 +176,7 @@ fn try_rule(random: &mut Random) {
     let scopes = ScopeSet::new(asked.held.iter().map(|text| Scope::parse(text).unwrap()).collect(), &universe);
     let mut all_roles = roles();
     let (set, _) = all_roles.assign(asked.roles.iter().map(|role| (*role).to_owned()).collect());
-    let policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None };
+    let policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None, watched: Box::default() };
 
     let said: Vec<(&str, &[u8])> = asked.said_tenants.iter().map(|tenant| ("X-Tenant-Id", tenant.as_bytes())).collect();
     let headers = said.as_slice();

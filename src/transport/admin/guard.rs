@@ -45,5 +45,5 @@ pub const ADMIN_SCOPE: &str = "scopegate:admin";
 /// Any path, any caller; the scope comes with the question.
 pub fn operator_policy() -> Policy {
     let default = Rule::new("operator", Access::Needs(Needs::default()));
-    Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None }
+    Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None, watched: Box::default() }
 }

@@ -1,14 +1,15 @@
-//! The operator's door: alive, ready, metrics, reload, explain, the panel.
+//! The operator's door: alive, ready, metrics, reload, explain, the report of what passes in shadow, the panel.
 //! Health never evaluates a credential; what changes or reveals something does, unless only this machine can reach the door.
 
 mod explain;
 pub mod guard;
 pub mod origin;
+mod shadow;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,6 +21,7 @@ use crate::gate::Gate;
 use crate::live::reload::Reloader;
 use crate::management::Api;
 use crate::panel;
+use crate::telemetry::exposition::Format;
 use explain::explained;
 use guard::guard;
 use origin::Audience;
@@ -39,6 +41,7 @@ pub fn router(admin: Admin) -> Router {
     let operator = Router::new()
         .route("/reload", post(reload))
         .route("/explain", post(explained))
+        .route("/shadow", get(shadow::report).delete(shadow::clear))
         .route_layer(from_fn_with_state(admin.clone(), guard))
         .layer(DefaultBodyLimit::max(bounds::ADMIN_BODY));
     Router::new()
@@ -61,7 +64,8 @@ async fn managed(State(admin): State<Admin>, request: Request) -> Response {
     match &admin.management {
         Some(api) => api.serve(request).await,
         None => {
-            problem(StatusCode::NOT_FOUND, "not_found", "Known are /panel, /healthz, /readyz, /metrics, /reload and /explain; a `store` adds more")
+            let message = "Known are /panel, /healthz, /readyz, /metrics, /reload, /explain and /shadow; a `store` adds more";
+            problem(StatusCode::NOT_FOUND, "not_found", message)
         }
     }
 }
@@ -72,16 +76,10 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (code, [(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let metrics = &admin.gate.telemetry.metrics;
-    for set in admin.gate.live.status().key_sets {
-        metrics.key_set(set.credential, set.status.age_seconds);
-    }
-    if let Some(keeper) = admin.gate.live.keeper() {
-        metrics.store(keeper.age(), keeper.keys());
-    }
-    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::preferred(&accept.join(","));
+    ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], format.write(&admin.gate.measured())).into_response()
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {

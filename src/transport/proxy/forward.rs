@@ -67,7 +67,7 @@ impl Peer {
 pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: &Peer) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(parts.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes());
-    let hidden = Hidden::of(snapshot.sources.hidden(caller), &parts.headers, query.filter(|_| verdict.query));
+    let hidden = Hidden::of(verdict.hidden(snapshot), &parts.headers, query.filter(|_| verdict.query));
     for name in &hidden.headers {
         parts.headers.remove(*name);
     }

@@ -24,11 +24,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,7 @@ use crate::telemetry::DecisionId;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::{FORWARDED_FOR, Peer};
-use pace::{Keeping, Pace, Paced};
+use pace::{Beginning, Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
 use tunnel::Agreed;
@@ -251,18 +250,27 @@ impl Connection {
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
-        let held = read(body, limit).await;
+        let begun = body.begin(limit).await;
         if keeping.is_broken() {
             let mut response = refused(gate, Reason::RequestTimeout);
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Err(Box::new(response));
         }
-        let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
+        let shown = match &begun {
+            Beginning::Whole(bytes) if !bytes.is_empty() => Body::Whole(bytes),
+            Beginning::Whole(_) | Beginning::More(_) | Beginning::Broken => Body::Partial,
+        };
         let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
         let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
+        let (body, held): (Flow, _) = match begun {
+            Beginning::Whole(bytes) => (Either::Right(Full::new(bytes.clone())), Some(bytes).filter(|bytes| !bytes.is_empty())),
+            Beginning::More(body) => (Either::Left(body), None),
+            // Whatever was decided, half a body is not sent as a whole one.
+            Beginning::Broken => return Err(Box::new(refused(gate, Reason::PartialBody))),
+        };
+        let standing = Standing { id: verdict.id, head, headers, body: held };
+        Ok(Passed { parts, body, keeping, onward, standing })
     }
 
     /// Where the client is, behind the proxies that are trusted.
@@ -343,12 +351,4 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
         (Some(_), _) => Err(Reason::AmbiguousHost),
         (None, host) => Ok(host),
     }
-}
-
-/// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Paced, limit: usize) -> Option<Bytes> {
-    if body.is_end_stream() {
-        return None;
-    }
-    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes).filter(|bytes| !bytes.is_empty())
 }

@@ -39,6 +39,32 @@ async fn without_its_store_every_operation_is_503_and_known_keys_go_on() {
     assert_eq!((desk.uses("GET /orders", &key).await, desk.get(&format!("{KEYS}/{id}"), ADMIN).await.1["enabled"].clone()), (200, json!(true)));
 }
 
+/// A key is written, and the book cannot be read after it: a table that only the reading needs is elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_away_is_not_said_to_hold_where_this_node_cannot_know() {
+    let desk = Desk::new().await;
+    let (id, key) = desk.made(ADMIN, orders()).await;
+    let store = desk.0.running.gate.live.keeper().unwrap().store().clone();
+    let rename = async |sql| {
+        let mut work = store.atomic().await.unwrap();
+        work.execute(sql, vec![]).await.unwrap();
+        work.commit().await.unwrap();
+    };
+    rename("ALTER TABLE mfa RENAME TO elsewhere").await;
+    let change = desk.call(&format!("PATCH {KEYS}/{id}"), ADMIN, Some(&json!({"enabled": false}))).await;
+    let taken = desk.call(&format!("DELETE {KEYS}/{id}"), ADMIN, None).await;
+    for reply in [change, taken] {
+        assert_eq!((reply.status, &said(&reply)["error"]), (503, &json!("temporarily_unavailable")));
+    }
+    // A secret is shown only once, and whoever made it needs it.
+    let made = desk.call(&format!("POST {KEYS}"), ADMIN, Some(&orders())).await;
+    assert_eq!(made.status, 201);
+    rename("ALTER TABLE elsewhere RENAME TO mfa").await;
+    desk.0.running.gate.live.keeper().unwrap().refresh().await.unwrap();
+    assert_eq!(desk.uses("GET /orders", &key).await, 401);
+    assert_eq!(desk.uses("GET /orders", said(&made)["key"].as_str().unwrap()).await, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_store_there_are_no_operations() {
     let gate = Gate::start("roles: {reader: [orders:read]}\nroutes: {/: public}\n", super::TOKENS).await;

@@ -15,7 +15,7 @@ use crate::transport::proxy::forward::{Peer, pinned};
 pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot, &Verdict<'_>), peer: &Peer) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(head.target.as_bytes());
-    let hidden = Hidden::of(snapshot.sources.hidden(caller), &head.lines, query.filter(|_| verdict.query));
+    let hidden = Hidden::of(verdict.hidden(snapshot), &head.lines, query.filter(|_| verdict.query));
     let target = pinned(head.target.as_bytes(), hidden.query)?;
     let trace = verdict.trace.map(|trace| trace.header());
     for part in [head.method, " ", target.as_deref().unwrap_or(head.target), " HTTP/1.1\r\n"] {
