@@ -52,7 +52,7 @@ fn form(asked: &Form, fault: Option<&str>) -> Markup {
     html! {
         p.lead { "What would become of a request, and why. Nothing is sent anywhere." }
         @if let Some(fault) = fault { (failure(fault, &[])) }
-        form.sheet method="get" action=(PATH) {
+        form.sheet.wide method="get" action=(PATH) {
             div.field {
                 label for="method" { "Method" }
                 select id="method" name="method" {
@@ -62,7 +62,7 @@ fn form(asked: &Form, fault: Option<&str>) -> Markup {
             }
             (path.show()) (host.show()) (whom.show())
             div.field { label.check { input type="checkbox" name="websocket" value="yes" checked[!asked.get("websocket").is_empty()]; "Opens a WebSocket" } }
-            button type="submit" { "Explain" }
+            div.field { button type="submit" { "Explain" } }
         }
     }
 }

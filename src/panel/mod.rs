@@ -2,7 +2,10 @@
 //! Decides nothing and holds nothing: reads the snapshot, and changes things as a client of the management API alone.
 
 mod assets;
+mod chart;
 mod client;
+mod decision;
+mod decisions;
 mod explain;
 mod factor;
 mod form;
@@ -13,10 +16,12 @@ mod overview;
 mod page;
 mod people;
 mod profiles;
+mod rates;
 mod revocations;
 mod roles;
 mod rules;
 mod session;
+mod shadow;
 mod sign_in;
 
 use std::sync::Arc;
@@ -38,6 +43,8 @@ use session::Sessions;
 use sign_in::Attempts;
 
 const HOME: &str = "/panel";
+/// Pages that watch at the same time.
+const STREAMS: usize = 16;
 
 /// What pages are made of.
 #[derive(Clone)]
@@ -47,6 +54,8 @@ struct Panel {
     attempts: Arc<Attempts>,
     /// Who may walk over all that are known; a walk over a million takes a core for a second.
     walks: Arc<Semaphore>,
+    /// Who may watch decisions; each may have some megabytes waiting.
+    streams: Arc<Semaphore>,
 }
 
 /// A request for a page: what there is to show, who looks, and what was asked.
@@ -67,7 +76,13 @@ impl FromRequestParts<Panel> for Desk {
 }
 
 pub fn router(admin: Admin) -> Router {
-    let panel = Panel { admin, sessions: Arc::default(), attempts: Arc::default(), walks: Arc::new(Semaphore::new(1)) };
+    let panel = Panel {
+        admin,
+        sessions: Arc::default(),
+        attempts: Arc::default(),
+        walks: Arc::new(Semaphore::new(1)),
+        streams: Arc::new(Semaphore::new(STREAMS)),
+    };
     let pages = watched().merge(managed()).route_layer(from_fn_with_state(panel.clone(), guard::guard));
     Router::new()
         .route("/", get(|| async { guard::see_other(HOME).into_response() }))
@@ -82,6 +97,11 @@ fn watched() -> Router<Panel> {
     Router::new()
         .route(HOME, get(overview::show))
         .route("/panel/reload", post(overview::reload))
+        .route(decisions::PATH, get(decisions::show))
+        .route("/panel/decisions/stream", get(decisions::stream))
+        .route("/panel/decision", get(decision::show))
+        .route(shadow::PATH, get(shadow::show))
+        .route("/panel/shadow/clear", post(shadow::clear))
         .route(rules::PATH, get(rules::list))
         .route("/panel/route", get(rules::one))
         .route(people::PATH, get(people::list))

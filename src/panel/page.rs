@@ -12,6 +12,8 @@ use super::assets::{HTMX, ICON, PANEL, STYLE};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
     Overview,
+    Decisions,
+    Shadow,
     Routes,
     Principals,
     Explain,
@@ -27,7 +29,10 @@ pub enum Here {
 }
 
 const GROUPS: [(&str, &[(Here, &str, &str)]); 3] = [
-    ("Watch", &[(Here::Overview, "/panel", "Overview")]),
+    (
+        "Watch",
+        &[(Here::Overview, "/panel", "Overview"), (Here::Decisions, "/panel/decisions", "Decisions"), (Here::Shadow, "/panel/shadow", "Shadow")],
+    ),
     (
         "Policy",
         &[

@@ -14,6 +14,7 @@ use super::{Desk, Panel, rules};
 use crate::gate::unix_now;
 use crate::live::Snapshot;
 use crate::policy::Denial;
+use crate::policy::decision::Missing;
 use crate::policy::rule::Rule;
 use crate::principal::Caller;
 
@@ -251,7 +252,8 @@ impl Panel {
 
 fn why(denial: &Denial) -> String {
     match &denial.missing {
-        Some(missing) => format!("lacks {}", missing.scopes()),
-        None => denial.reason.message().to_owned(),
+        Some(Missing::All(scopes)) => format!("lacks {scopes}"),
+        Some(Missing::AnyOf(scopes)) => format!("lacks any of {scopes}"),
+        None => denial.reason.as_str().replace('_', " "),
     }
 }
