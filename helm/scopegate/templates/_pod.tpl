@@ -132,6 +132,13 @@ volumeMounts:
 {{- include "scopegate.container" . | nindent 2 }}
 {{- end -}}
 
+{{/* How a Service prefers its endpoints; 1.29 has no such field. */}}
+{{- define "scopegate.trafficDistribution" -}}
+{{- if and .Values.service.trafficDistribution (semverCompare ">=1.31-0" .Capabilities.KubeVersion.Version) -}}
+trafficDistribution: {{ .Values.service.trafficDistribution }}
+{{- end -}}
+{{- end -}}
+
 {{/* Where pods go, and how long they have to leave. */}}
 {{- define "scopegate.scheduling" -}}
 automountServiceAccountToken: false
