@@ -47,7 +47,7 @@ routes:
 {{ include "scopegate.settings" . }}
 # Of the value `config`.
 {{ .Values.config | default (include "scopegate.denyAll" .) | trim }}
-{{ end -}}
+{{- end -}}
 
 {{/* One entry that no token fits: nobody knows a text with this digest, and it is disabled. */}}
 {{- define "scopegate.tokenFile" -}}
