@@ -4,15 +4,16 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::credential::Place;
 use crate::limits::{self, Limiter};
 use crate::live::{Live, Snapshot};
 use crate::policy::judge::{Policy, Question};
 use crate::policy::{Decision, Denial, Outcome, Reason};
 use crate::principal::{Caller, Cause};
-use crate::request::{Body, Headers, RawRequest, Values};
+use crate::request::{Body, Headers, Malformed, RawRequest, RequestView, Values};
 use crate::telemetry::instrument::Metric;
 use crate::telemetry::trace::Context;
-use crate::telemetry::{DecisionId, Ended, Record, Telemetry};
+use crate::telemetry::{DecisionId, Ended, Record, Seen, Telemetry};
 use std::sync::Arc;
 
 /// A way in.
@@ -75,6 +76,14 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Where an issuer's answer counts for a while, it is the issuer's memory that knows for how long.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
+impl Verdict<'_> {
+    /// The places whose credentials the upstream must not see.
+    pub fn hidden<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Place> {
+        let hides = !self.decision.keeps_credentials();
+        hides.then(|| snapshot.sources.hidden(self.decision.caller.as_ref())).into_iter().flatten()
+    }
+}
+
 impl Gate {
     /// Decides on `raw`. Without a snapshot, every answer is that there is none. Waits only where the outside has to be asked
     /// about a credential that was not seen before, and no longer than that source allows.
@@ -97,31 +106,35 @@ impl Gate {
         (body, extra_scopes): (Body<'_>, &str),
     ) -> Verdict<'s> {
         let started = Instant::now();
-        let snapshot = by.map(|(_, snapshot)| snapshot);
+        let read = RequestView::read(raw);
         let mut decision = match by {
             None => Decision::refuse(Reason::NotReady),
-            Some((policy, snapshot)) => decide(policy, snapshot, raw, (body, extra_scopes)).await,
+            Some((policy, snapshot)) => settle(policy, snapshot, (&read, raw.headers), (body, extra_scopes)).await.0,
         };
-        self.limit(&mut decision, raw.link.client).await;
-        let mut verdict = self.record(door, snapshot, decision, raw.headers.get("traceparent"), started);
+        if let Some((policy, _)) = by {
+            self.limit(policy, &mut decision, raw.link.client).await;
+        }
+        let seen = Seen::new(raw.method, &read, by.map(|(policy, _)| policy), extra_scopes);
+        let generation = by.map_or(0, |(_, snapshot)| snapshot.generation);
+        let mut verdict = self.record(door, generation, decision, (seen, raw.headers.get("traceparent")), started);
         verdict.query = raw.link.websocket || verdict.decision.rule.is_some_and(|rule| rule.query_credentials);
         verdict
     }
 
     /// Takes what the request falls under; in the place of an answer that there is too much of, says so.
-    async fn limit(&self, decision: &mut Decision<'_>, client: Option<IpAddr>) {
+    async fn limit(&self, policy: &Policy, decision: &mut Decision<'_>, client: Option<IpAddr>) {
         let taken = match limits::wants(decision, client) {
             [None, None] => return,
             wants => self.limiter.take(&wants).await,
         };
         if let Err(exceeded) = taken {
-            decision.outcome = Outcome::Deny(Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
+            policy.overrule(decision, Denial { limited: Some(exceeded.told(unix_now())), ..Reason::TooMany.into() });
         }
     }
 
     /// Whether a request that was let through would be now: no decision to count or to write down.
     pub async fn stands<H: Headers>(&self, snapshot: &Snapshot, raw: &RawRequest<'_, H>, body: Body<'_>) -> Standing {
-        let (decision, asked) = settle(&snapshot.policy, snapshot, raw, (body, "")).await;
+        let (decision, asked) = settle(&snapshot.policy, snapshot, (&RequestView::read(raw), raw.headers), (body, "")).await;
         let denial = match &decision.outcome {
             Outcome::Allow(_) if asked => return Standing::Holds(REMEMBERED),
             Outcome::Allow(_) => {
@@ -144,7 +157,7 @@ impl Gate {
 
     /// A refusal of a door that has no request to decide on.
     pub fn refuse(&self, door: Door, reason: Reason) -> Verdict<'static> {
-        self.record(door, None, Decision::refuse(reason), Values::None, Instant::now())
+        self.record(door, 0, Decision::refuse(reason), (Seen::default(), Values::None), Instant::now())
     }
 
     /// Everything that is counted, with what is read as it stands.
@@ -162,19 +175,18 @@ impl Gate {
     fn record<'s>(
         &self,
         door: Door,
-        snapshot: Option<&'s Snapshot>,
+        generation: u64,
         decision: Decision<'s>,
-        traceparent: Values<'_>,
+        (seen, traceparent): (Seen<'_>, Values<'_>),
         started: Instant,
     ) -> Verdict<'s> {
-        let generation = snapshot.map_or(0, |snapshot| snapshot.generation);
         let id = DecisionId::next();
         let mut verdict = Verdict { decision, id, generation, query: false, trace: None };
         if let (Outcome::Allow(_), Some(key)) = (&verdict.decision.outcome, verdict.decision.caller.as_ref().and_then(Caller::key)) {
             self.live.usage.count(&key.id, unix_now());
         }
         if !matches!(verdict.decision.outcome, Outcome::Inspect { .. }) {
-            let record = Record { door, decision: &verdict.decision, id, generation, elapsed: started.elapsed() };
+            let record = Record { door, decision: &verdict.decision, id, generation, elapsed: started.elapsed(), seen };
             verdict.trace = self.telemetry.record(&record, traceparent);
         }
         verdict
@@ -188,23 +200,24 @@ pub async fn decide<'s, H: Headers>(
     raw: &RawRequest<'_, H>,
     (body, extra_scopes): (Body<'_>, &str),
 ) -> Decision<'s> {
-    settle(policy, snapshot, raw, (body, extra_scopes)).await.0
+    settle(policy, snapshot, (&RequestView::read(raw), raw.headers), (body, extra_scopes)).await.0
 }
 
 /// The decision, and whether anybody was asked.
 async fn settle<'s, H: Headers>(
     policy: &'s Policy,
     snapshot: &'s Snapshot,
-    raw: &RawRequest<'_, H>,
+    read: (&Result<RequestView<'_, H>, Malformed>, &H),
     (body, extra_scopes): (Body<'_>, &str),
 ) -> (Decision<'s>, bool) {
     let mut settled = Vec::new();
     loop {
         let question = Question { body, extra_scopes, now: unix_now(), settled: &settled };
-        let decision = policy.decide(&snapshot.sources, raw, question);
+        let mut decision = policy.decide_as_read(&snapshot.sources, read, question);
         let Outcome::Wait(wait) = &decision.outcome else { return (decision, !settled.is_empty()) };
         if settled.iter().any(|(at, _)| *at == wait.at) {
-            return (Decision::refuse(Reason::Unavailable), true);
+            policy.overrule(&mut decision, Reason::Unavailable.into());
+            return (decision, true);
         }
         settled.push((wait.at, snapshot.outside.settle(wait).await));
     }

@@ -146,7 +146,8 @@ pub fn roles(tree: &Node, faults: &mut Faults) -> Roles {
 
 /// Rules from `routes` and `default`. `sources` are the names that a route may speak of.
 pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Faults) -> Policy {
-    let mut compiler = Compiler { universe: Universe::default(), sources, roles, cors: tree.get("cors").is_some() };
+    let mode = mode(tree).unwrap_or_default();
+    let mut compiler = Compiler { universe: Universe::default(), sources, roles, cors: tree.get("cors").is_some(), mode };
     let mut table = Table::default();
     let mut rules: Vec<Rule> = Vec::new();
     let routes = tree.get("routes");
@@ -188,14 +189,14 @@ pub fn policy(tree: &Node, sources: &[String], roles: &Roles, faults: &mut Fault
         faults.whole("`routes` is missing, so that every request would be denied; name at least one, such as `GET /health: public`");
     }
     let mut default = match tree.get("default") {
-        None => Rule::new("default", Access::Deny),
+        None => Rule { mode, ..Rule::new("default", Access::Deny) },
         Some(node) => compiler.rule("default", node, faults),
     };
     if let (Access::Public, Some(node)) = (&default.access, tree.get("default")) {
         faults.at(node, "`default: public` would let everything in that no route names; `default` is `deny`, `authenticated` or a requirement");
     }
     default.name = "default".into();
-    Policy { table, rules, default, universe: compiler.universe, cors: super::cors::cors(tree, faults) }
+    Policy { table, rules, default, universe: compiler.universe, cors: super::cors::cors(tree, faults), watched: Box::default() }
 }
 
 struct Compiler<'a> {
@@ -204,6 +205,8 @@ struct Compiler<'a> {
     roles: &'a Roles,
     /// Whether there is a `cors`.
     cors: bool,
+    /// The whole gate's.
+    mode: Mode,
 }
 
 impl Compiler<'_> {
@@ -234,7 +237,8 @@ impl Compiler<'_> {
             faults.at(said, format!("{what}: `preflight` says nothing without `cors`; set `cors: {{origins: […]}}` or remove it"));
         }
         let rate_limit = limits::rate_limit(node, &what, matches!(access, Access::Public), faults);
-        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit, mode: Mode::Enforce }
+        let mode = mode(node).unwrap_or(self.mode);
+        Rule { name: name.into(), access, allow_paths, preflight, query_credentials, websocket, rate_limit, mode }
     }
 
     fn needs(&mut self, node: &Node, what: &str, faults: &mut Faults) -> Needs {
@@ -321,6 +325,14 @@ impl Compiler<'_> {
             faults.at(size, format!("{what}: `max_body` is {}; it is from `1B` to `3MiB`", size.quoted()));
         }
         Some(Tools { scopes, max_body: max_body.map_or(MAX_BODY, |(_, bytes)| bytes) })
+    }
+}
+
+/// `None` where nothing is said of it; what is neither of the two words is a fault already.
+pub fn mode(node: &Node) -> Option<Mode> {
+    match node.get("mode")?.text() {
+        Some("shadow") => Some(Mode::Shadow),
+        Some(_) | None => Some(Mode::Enforce),
     }
 }
 

@@ -87,7 +87,8 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let mut warnings = Vec::new();
     let (plans, mut files) = credentials::plan(&tree, &base, env, (&mut warnings, &mut faults));
     let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-    let policy = compile::policy(&tree, &names, &roles, &mut faults);
+    let mut policy = compile::policy(&tree, &names, &roles, &mut faults);
+    policy.watched = credentials::watched(&plans);
     let identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
     if let Input::File(path) = input {
         files.push(path.clone());
@@ -99,6 +100,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let mut desk = tls::Desk { base: &base, strict, now: unix_now(), files: &mut files, warnings: &mut warnings, faults: &mut faults };
     let tls = tls::tls(&tree, settings.upstream.as_ref(), &mut desk);
     faults.into_result()?;
+    warnings.extend(policy.in_shadow(&sources).map(|shadow| shadow.to_string()));
     Ok(Loaded { settings, policy, sources, identity, outside, tls, warnings, files, development: credentials::is_development(env) })
 }
 

@@ -128,10 +128,11 @@ impl Limiter {
 pub fn wants<'a>(decision: &'a Decision<'_>, client: Option<IpAddr>) -> Wants<'a> {
     let none = [None, None];
     let Some(rule) = decision.rule else { return none };
-    let is_allowed = match &decision.outcome {
-        Outcome::Allow(_) => true,
-        Outcome::Deny(denial) if (400..=404).contains(&denial.reason.status()) => false,
-        Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_) => return none,
+    // What passes in shadow takes what it would take if it were denied.
+    let is_allowed = match (&decision.outcome, decision.objection()) {
+        (Outcome::Allow(_), None) => true,
+        (Outcome::Allow(_) | Outcome::Deny(_), Some(denial)) if (400..=404).contains(&denial.reason.status()) => false,
+        (Outcome::Allow(_) | Outcome::Deny(_) | Outcome::Inspect { .. } | Outcome::Preflight(_) | Outcome::Wait(_), _) => return none,
     };
     let caller = decision.caller.as_ref().filter(|_| is_allowed);
     let own = caller.and_then(|caller| caller.rate());

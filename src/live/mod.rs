@@ -63,10 +63,20 @@ pub struct Status {
     /// The store, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreStatus>,
+    /// Where anything is let through that would be denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     pub draining: bool,
     /// Whether every key set of some snapshot had been loaded; an issuer's outage later makes nobody unready.
     #[serde(skip)]
     complete: bool,
+}
+
+/// How much is in shadow. What it is, not everybody may know who may ask whether the gate is ready.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shadow {
+    pub routes: usize,
+    pub credentials: usize,
 }
 
 impl Live {
@@ -101,6 +111,7 @@ impl Live {
             last_reload_fault: None,
             key_sets: Vec::new(),
             store: None,
+            shadow: policy.in_shadow(&sources).map(|shadow| Shadow { routes: shadow.routes.len(), credentials: shadow.credentials.len() }),
             draining: status.draining,
             complete: status.complete,
         };

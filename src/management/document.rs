@@ -212,7 +212,7 @@ pub fn paths(document: &Value) -> BTreeMap<&str, Pattern> {
 }
 
 fn nothing() -> Policy {
-    Policy { table: Table::default(), rules: Vec::new(), default: denied(), universe: Universe::default(), cors: None }
+    Policy { table: Table::default(), rules: Vec::new(), default: denied(), universe: Universe::default(), cors: None, watched: Box::default() }
 }
 
 fn denied() -> Rule {

@@ -123,7 +123,14 @@ mod tests {
         universe.intern(scope("users:delete"));
         let rule = |access| Rule::new("", access);
         let operators = Needs { roles: Box::new(["operator".into()]), ..Needs::default() };
-        Policy { table: Default::default(), rules: vec![rule(Access::Needs(operators))], default: rule(Access::Deny), universe, cors: None }
+        Policy {
+            table: Default::default(),
+            rules: vec![rule(Access::Needs(operators))],
+            default: rule(Access::Deny),
+            universe,
+            cors: None,
+            watched: Box::default(),
+        }
     }
 
     fn known(managed: &[(&str, &[&str], &[&str])]) -> Known {

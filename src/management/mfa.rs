@@ -20,7 +20,7 @@ use crate::mfa::turns::Turns;
 use crate::mfa::{backup, enrolment, token};
 use crate::principal::record::Holder;
 use crate::store::mfa::Of;
-use attempt::{Refusal, try_code};
+use attempt::{Refusal, try_code, used_up};
 use view::{Enabled, Nothing, Remaining, Renewed, Setup, Typed, Verified, Whose};
 
 /// However many ask, the process has so much memory for it.
@@ -59,7 +59,7 @@ async fn verify(
     let (attempt, shown) = try_code(&context, (&holder, client), code, Of::Any).await?;
     let now = unix_now();
     if !store.mfa_show(&holder, &attempt, shown, now).await? {
-        return Err(Refusal::Wrong);
+        return Err(used_up(&context));
     }
     Ok(axum::Json(match attempt.enabled_at {
         None => Verified::Pending { verified: true },
@@ -100,7 +100,7 @@ async fn disable(
     let (store, holder) = (context.store()?, holder(&actor));
     let (attempt, shown) = try_code(&context, (&holder, client), code, Of::Enabled).await?;
     if !store.mfa_disable(&holder, &attempt, shown, unix_now()).await? {
-        return Err(Refusal::Wrong);
+        return Err(used_up(&context));
     }
     context.hold().await?;
     Ok(axum::Json(Enabled { enabled: false, backup_codes: None }))
@@ -133,7 +133,7 @@ async fn renew(
     let (codes, hashes) = new_codes().await?;
     let now = unix_now();
     if !store.mfa_renew(&holder, &attempt, shown, (&hashes, now)).await? {
-        return Err(Refusal::Wrong);
+        return Err(used_up(&context));
     }
     Ok(axum::Json(Renewed { backup_codes: codes, generated_at: instant(now) }))
 }

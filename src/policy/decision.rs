@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use super::cors::{Preflight, Share};
 use super::judge::Allowed;
-use super::rule::Rule;
+use super::rule::{Mode, Rule};
 use crate::principal::world::Wait;
 use crate::principal::{Caller, Cause, Named};
+use crate::scope::ScopeId;
 
 /// One decision. Built by the judge, or by a door that cannot even ask.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Decision<'s> {
     pub share: Share<'s>,
     /// What an allowed request would have been denied for, where its rule, its credential or the whole gate only watches.
     pub shadow: Option<Denial>,
+    /// What the tools that the body calls need, and the caller holds.
+    pub tools: Vec<ScopeId>,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,12 @@ impl From<Reason> for Denial {
 impl<'s> Decision<'s> {
     /// A refusal that no rule was asked about.
     pub fn refuse(reason: Reason) -> Self {
-        Self { outcome: Outcome::Deny(reason.into()), rule: None, caller: None, refused: None, share: Share::Off, shadow: None }
+        Self::of(Outcome::Deny(reason.into()))
+    }
+
+    /// An outcome, and nothing else yet.
+    pub(super) fn of(outcome: Outcome) -> Self {
+        Self { outcome, rule: None, caller: None, refused: None, share: Share::Off, shadow: None, tools: Vec::new() }
     }
 
     /// Who calls, or who a refused credential would have been.
@@ -101,6 +109,16 @@ impl<'s> Decision<'s> {
             Outcome::Deny(denial) => Some(denial),
             Outcome::Allow(_) | Outcome::Inspect { .. } | Outcome::Wait(_) | Outcome::Preflight(_) => None,
         }
+    }
+
+    /// What speaks against the request, whether it was denied for that or let through in shadow.
+    pub fn objection(&self) -> Option<&Denial> {
+        self.denial().or(self.shadow.as_ref())
+    }
+
+    /// Whether the service behind may still check credentials itself, and so gets them as they came.
+    pub fn keeps_credentials(&self) -> bool {
+        self.shadow.is_some() || self.rule.is_some_and(|rule| rule.mode == Mode::Shadow)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The judge: canonical request, credential and rule into a decision. The only file that can build an allow.
 //! Total and pure: no error, no default, no waiting; doubt is a denial.
 
-use super::cors::{self, Cors, Preflight, Preflights, Share};
+use super::cors::{self, Cors, Preflight, Preflights};
 use super::decision::{Decision, Denial, Missing, Outcome, Reason};
-use super::rule::{Access, Needs, Rule, RuleId, Tools};
+use super::rule::{Access, Mode, Needs, Rule, RuleId, Tools};
 use super::table::Table;
-use crate::principal::{Asked, At, Caller, Proof, Settled, Sources, Wanted};
+use crate::principal::{Asked, At, Caller, Proof, Settled, SourceId, Sources, Wanted};
 use crate::request::path::PathFault;
 use crate::request::rpc::{self, Call};
 use crate::request::{Body, Headers, Malformed, Method, RawRequest, RequestView, Values};
@@ -24,6 +24,8 @@ pub struct Policy {
     pub default: Rule,
     pub universe: Universe,
     pub cors: Option<Cors>,
+    /// Sources in shadow. A policy that names none watches nobody, whatever credentials it is asked about.
+    pub watched: Box<[SourceId]>,
 }
 
 /// A question to the judge beside the request itself.
@@ -41,21 +43,61 @@ pub struct Question<'a> {
 impl Policy {
     /// The decision on a request as a door read it.
     pub fn decide<'s, H: Headers>(&'s self, sources: &'s Sources, raw: &RawRequest<'_, H>, question: Question<'_>) -> Decision<'s> {
-        let mut decision = match RequestView::read(raw) {
-            Ok(view) => self.judge(&view, question, |wanted| {
+        self.decide_as_read(sources, (&RequestView::read(raw), raw.headers), question)
+    }
+
+    /// The same, of a request that somebody has read already.
+    pub fn decide_as_read<'s, H: Headers>(
+        &'s self,
+        sources: &'s Sources,
+        (read, headers): (&Result<RequestView<'_, H>, Malformed>, &H),
+        question: Question<'_>,
+    ) -> Decision<'s> {
+        let mut decision = match read {
+            Ok(view) => self.judge(view, question, |wanted| {
                 let asked = Asked { now: question.now, wanted, settled: question.settled };
-                sources.authenticate(&view, asked)
+                sources.authenticate(view, asked)
             }),
-            Err(malformed) => Decision::refuse(reason_of(malformed)),
+            Err(malformed) => Decision::refuse(reason_of(*malformed)),
         };
         if let Some(cors) = &self.cors {
-            decision.share = cors.share(raw.headers);
+            decision.share = cors.share(headers);
         }
         decision
     }
 
     /// The decision on a canonical request whose caller `prove` tells. It is not asked on a public route.
     pub fn judge<'s, H: Headers>(
+        &'s self,
+        view: &RequestView<'_, H>,
+        question: Question<'_>,
+        prove: impl FnOnce(Wanted) -> Proof<'s>,
+    ) -> Decision<'s> {
+        let mut decision = self.enforced(view, question, prove);
+        self.watch(&mut decision);
+        decision
+    }
+
+    /// Puts a denial in the place of what was decided, for what only the gate can know: a limit, an issuer that cannot be asked.
+    pub fn overrule(&self, decision: &mut Decision<'_>, denial: Denial) {
+        decision.outcome = Outcome::Deny(denial);
+        decision.shadow = None;
+        self.watch(decision);
+    }
+
+    /// Lets pass what would be denied where the operator said so: on a route in shadow, or for a caller whom a source in shadow has proved.
+    /// A request without a rule is nobody's to let pass.
+    fn watch(&self, decision: &mut Decision<'_>) {
+        let Some(denial) = decision.denial() else { return };
+        let by_rule = denial.reason.may_pass() && decision.rule.is_some_and(|rule| rule.mode == Mode::Shadow);
+        let by_caller = denial.reason.is_of_caller() && decision.caller.as_ref().is_some_and(|caller| self.watched.contains(&caller.source));
+        if decision.rule.is_some() && (by_rule || by_caller) {
+            decision.shadow = Some(denial.clone());
+            decision.outcome = Outcome::Allow(Allowed(()));
+        }
+    }
+
+    fn enforced<'s, H: Headers>(
         &'s self,
         view: &RequestView<'_, H>,
         question: Question<'_>,
@@ -68,7 +110,7 @@ impl Policy {
             Ok(rule) => rule,
             Err(reason) => return Decision::refuse(reason),
         };
-        let decided = |outcome, caller| Decision { outcome, rule: Some(rule), caller, refused: None, share: Share::Off, shadow: None };
+        let decided = |outcome, caller| Decision { rule: Some(rule), caller, ..Decision::of(outcome) };
         let deny = |reason: Reason, caller| decided(Outcome::Deny(reason.into()), caller);
         if view.link.websocket && self.cors.as_ref().is_some_and(|cors| cors.refuses_socket(view)) {
             return deny(Reason::WrongOrigin, None);
@@ -101,12 +143,13 @@ impl Policy {
         if let Err(denial) = self.check(needs, &caller, view.headers, question) {
             return decided(Outcome::Deny(denial), Some(caller));
         }
-        let outcome = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, (view.headers, question.body))) {
-            None | Some(Ok(None)) => Outcome::Allow(Allowed(())),
-            Some(Ok(Some(limit))) => Outcome::Inspect { limit },
-            Some(Err(denial)) => Outcome::Deny(denial),
+        let (outcome, tools) = match needs.tools.as_ref().map(|tools| self.inspect(tools, &caller, (view.headers, question.body))) {
+            None => (Outcome::Allow(Allowed(())), Vec::new()),
+            Some(Ok(Inspected::Holds(scopes))) => (Outcome::Allow(Allowed(())), scopes),
+            Some(Ok(Inspected::Unread(limit))) => (Outcome::Inspect { limit }, Vec::new()),
+            Some(Err(denial)) => (Outcome::Deny(denial), Vec::new()),
         };
-        decided(outcome, Some(caller))
+        Decision { tools, ..decided(outcome, Some(caller)) }
     }
 
     /// The answer to a preflight, where the route that it asks about leaves it to the gate or to the upstream.
@@ -117,16 +160,18 @@ impl Policy {
             Err(reason) => return Some(Decision::refuse(reason)),
         };
         let named = !std::ptr::eq(rule, &raw const self.default);
+        // Whoever may ask is told so: the request itself passes, and is recorded.
+        let answers = named || rule.mode == Mode::Shadow;
         let outcome = match rule.preflight {
             Preflights::Require => return None,
             Preflights::Pass if named => Outcome::Allow(Allowed(())),
             Preflights::Pass | Preflights::Answer => Outcome::Preflight(Preflight {
-                method: named.then(|| method.as_str().to_owned()),
+                method: answers.then(|| method.as_str().to_owned()),
                 headers: cors::asked_headers(view.headers),
                 max_age: cors.max_age,
             }),
         };
-        Some(Decision { outcome, rule: Some(rule), caller: None, refused: None, share: Share::Off, shadow: None })
+        Some(Decision { rule: Some(rule), ..Decision::of(outcome) })
     }
 
     /// The rule for a request with this method: the most specific pattern's, or the default.
@@ -210,30 +255,39 @@ impl Policy {
         }
     }
 
-    /// `Ok(Some(limit))` where the body is still to be read.
-    fn inspect<H: Headers>(&self, tools: &Tools, caller: &Caller<'_>, (headers, body): (&H, Body<'_>)) -> Result<Option<usize>, Denial> {
+    fn inspect<H: Headers>(&self, tools: &Tools, caller: &Caller<'_>, (headers, body): (&H, Body<'_>)) -> Result<Inspected, Denial> {
         // Whoever decodes a coding reads another body than the one that is here.
         if !matches!(headers.get("content-encoding"), Values::None | Values::One(b"identity")) {
             return Err(Reason::PartialBody.into());
         }
         let body = match body {
-            Body::Unread => return Ok(Some(tools.max_body)),
+            Body::Unread => return Ok(Inspected::Unread(tools.max_body)),
             Body::Partial => return Err(Reason::PartialBody.into()),
             Body::Whole(body) if body.len() > tools.max_body => return Err(Reason::PartialBody.into()),
             Body::Whole(body) => body,
         };
-        let mut missing: Vec<&str> = Vec::new();
+        let (mut held, mut missing): (Vec<ScopeId>, Vec<ScopeId>) = Default::default();
         for call in rpc::calls(body).map_err(|_| Reason::InvalidBody)? {
             let Call::Tool(name) = call else { continue };
             let scopes = tools.scopes.get(&*name).ok_or(Reason::UnknownTool)?;
-            for scope in scopes.iter().filter(|id| !caller.scopes().has(**id)).map(|id| self.universe.text(*id)) {
-                if !missing.contains(&scope) {
-                    missing.push(scope);
+            for scope in scopes {
+                let list = if caller.scopes().has(*scope) { &mut held } else { &mut missing };
+                if !list.contains(scope) {
+                    list.push(*scope);
                 }
             }
         }
-        if missing.is_empty() { Ok(None) } else { Err(insufficient(Missing::All(missing.join(" ")))) }
+        let texts = || missing.iter().map(|id| self.universe.text(*id)).collect::<Vec<_>>().join(" ");
+        if missing.is_empty() { Ok(Inspected::Holds(held)) } else { Err(insufficient(Missing::All(texts()))) }
     }
+}
+
+/// What becomes of a body whose tools decide.
+enum Inspected {
+    /// Its first so many bytes are still to be read.
+    Unread(usize),
+    /// The caller holds all that its tools need, which is this.
+    Holds(Vec<ScopeId>),
 }
 
 fn insufficient(missing: Missing) -> Denial {

@@ -28,7 +28,7 @@ pub struct Rule {
     pub mode: Mode,
 }
 
-/// What becomes of a request that a rule would deny.
+/// What becomes of a request that would be denied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     #[default]

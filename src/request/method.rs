@@ -8,6 +8,9 @@ pub struct Method<'a>(&'a str);
 /// The methods that a pattern without a method covers. TRACE and CONNECT are not among them.
 const STANDARD: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// Those of RFC 9110 beside, and of WebDAV (RFC 4918).
+const OTHERS: [&str; 9] = ["TRACE", "CONNECT", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"];
+
 impl<'a> Method<'a> {
     /// `None` where the bytes are not a token.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -21,6 +24,11 @@ impl<'a> Method<'a> {
 
     pub fn is_standard(self) -> bool {
         STANDARD.contains(&self.0)
+    }
+
+    /// Its name where somebody defined it; anything else is a client's own word.
+    pub fn known(self) -> Option<&'static str> {
+        STANDARD.iter().chain(&OTHERS).find(|known| **known == self.0).copied()
     }
 }
 

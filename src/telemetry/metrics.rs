@@ -38,6 +38,7 @@ struct Tally {
 #[derive(Debug)]
 pub struct Metrics {
     doors: [Tally; Door::ALL.len()],
+    shadow_denials: Family,
     generation: AtomicU64,
     tokens: AtomicU64,
     pub reloads: Counter,
@@ -62,6 +63,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             doors: std::array::from_fn(|_| Tally::default()),
+            shadow_denials: Family::new(&["route", "reason"]),
             generation: AtomicU64::default(),
             tokens: AtomicU64::default(),
             reloads: Counter::default(),
@@ -140,6 +142,9 @@ impl Metrics {
         if let Some(slot) = tally.slot(Kept::of(record.decision)) {
             slot.fetch_add(1, Ordering::Relaxed);
         }
+        if let (Some(denial), Some(rule)) = (&record.decision.shadow, record.decision.rule) {
+            self.shadow_denials.inc(&[&rule.name, denial.reason.as_str()]);
+        }
     }
 
     pub fn loaded(&self, generation: u64, tokens: usize) {
@@ -196,6 +201,7 @@ impl Metrics {
         let mut table = vec![
             Metric::new(("scopegate_build_info", Plain), Gauge, "Version of the program; always 1", vec![version]),
             Metric::new(("scopegate_decisions", Plain), Counter, "Decisions by door, outcome and reason", self.decision_points()),
+            Metric::new(("scopegate_shadow_denials", Plain), Counter, "Requests that passed in shadow and would be denied, by route and reason", self.shadow_denials.points()),
             Metric::new(("scopegate_decision", Seconds), Histogram, "Time that a decision took, reading and writing aside", self.second_points()),
             Metric::new(("scopegate_upstream", Seconds), Histogram, "Time to the head of the upstream's answer", Point::only(Value::Spread(self.upstream.spread()))),
             Metric::new(("scopegate_generation", Plain), Gauge, "Generation of the set of tokens and routes in use", whole(&self.generation)),

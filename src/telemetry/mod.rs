@@ -1,12 +1,19 @@
 //! What happened, for the operator: one audit line, some counters and, where asked for, one span a decision.
-//! Never waits, never fails a decision, never writes a token, a query or a path.
+//! Never waits, never fails a decision, never writes a token or a query, and of a path nothing that may be a token.
 
 pub mod audit;
 pub mod exposition;
 pub mod history;
 pub mod instrument;
+mod lanes;
+pub mod line;
 pub mod metrics;
+pub mod otlp;
 mod process;
+pub mod recent;
+mod seen;
+pub mod shadow;
+pub mod span;
 pub mod trace;
 
 use std::cell::Cell;
@@ -19,13 +26,21 @@ use crate::request::Values;
 use audit::Audit;
 use history::History;
 use metrics::{Kept, Metrics};
-use trace::{Context, Tracer};
+use recent::Recent;
+pub use seen::Seen;
+use shadow::Shadow;
+use span::Tracer;
+use trace::Context;
 
 #[derive(Debug, Default)]
 pub struct Telemetry {
     pub metrics: Metrics,
     pub history: History,
+    /// Who would be denied if nothing were in shadow.
+    pub shadow: Shadow,
     pub audit: Option<Audit>,
+    /// The last audit lines.
+    pub recent: Recent,
     pub tracer: Option<Tracer>,
 }
 
@@ -72,6 +87,7 @@ pub struct Record<'a> {
     pub id: DecisionId,
     pub generation: u64,
     pub elapsed: Duration,
+    pub seen: Seen<'a>,
 }
 
 impl Record<'_> {
@@ -84,6 +100,7 @@ impl Telemetry {
     /// Tells of a decision; gives the trace that it is part of, where traces are on.
     pub fn record(&self, record: &Record<'_>, traceparent: Values<'_>) -> Option<Context> {
         self.metrics.decided(record);
+        self.shadow.decided(record.decision, record.generation);
         let parent = match traceparent {
             Values::One(text) => Context::parse(text),
             Values::None | Values::Many => None,
@@ -129,6 +146,11 @@ impl DecisionId {
     /// A part of `whole`, of which different ids have different ones.
     pub fn part_of(self, whole: Duration) -> Duration {
         whole.mul_f64(self.0 as f64 / u64::MAX as f64)
+    }
+
+    /// Whether this decision is among so many of a million.
+    pub fn is_among(self, of_a_million: u32) -> bool {
+        ((self.0 >> 32) * 1_000_000) >> 32 < u64::from(of_a_million)
     }
 
     /// Sixteen hexadecimal digits.

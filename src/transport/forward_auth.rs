@@ -24,6 +24,8 @@ use crate::request::{Body, Headers, Link, RawRequest, Values};
 
 /// The target without its credentials, where it had some.
 const TARGET: HeaderName = HeaderName::from_static("x-scopegate-target");
+/// What would have been the reason of a denial, for the proxy's log.
+const SHADOW: HeaderName = HeaderName::from_static("x-scopegate-shadow");
 
 #[derive(Debug)]
 pub struct ForwardAuth {
@@ -140,6 +142,9 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(DECISION, answer::decision(verdict.id));
+    if let Some(denial) = &verdict.decision.shadow {
+        headers.insert(SHADOW, HeaderValue::from_static(denial.reason.as_str()));
+    }
     let mut remove: Vec<String> = Vec::new();
     for (name, value) in snapshot.identity.headers(caller) {
         let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { continue };
@@ -153,7 +158,7 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
         headers.insert(header, value.unwrap_or(HeaderValue::from_static("")));
     }
     let (path, query) = split_target(target);
-    let hidden = Hidden::of(snapshot.sources.hidden(caller), sent, query.filter(|_| verdict.query));
+    let hidden = Hidden::of(verdict.hidden(snapshot), sent, query.filter(|_| verdict.query));
     // For a proxy to copy: what is left of the cookies, and of the target, once the credentials are gone. Proxies that copy a header
     // take the client's own away where there is none to copy.
     let cookie = match (&hidden.cookie, Headers::get(sent, "cookie")) {
@@ -172,8 +177,8 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     if dialect == Dialect::Envoy {
         remove.extend(REMOVED.map(str::to_owned));
         let owned = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
-        // The decision's id is for the proxy, not for the upstream, and a client's own is nobody's.
-        let set = |name: &str| name != DECISION.as_str() && headers.get(name).is_some_and(|value| !value.is_empty());
+        // The decision's id and what speaks against it are for the proxy, not for the upstream, and a client's own are nobody's.
+        let set = |name: &str| ![DECISION, SHADOW].iter().any(|own| own == name) && headers.get(name).is_some_and(|value| !value.is_empty());
         let spoofed = sent.iter().filter(owned).map(|(name, _)| name.as_str()).filter(|name| !set(name)).map(str::to_owned);
         let spoofed: Vec<String> = spoofed.collect();
         remove.extend(spoofed);

@@ -169,7 +169,7 @@ fn policy(random: &mut Random) -> Policy {
         }
     }
     let default = Rule { allow_paths: oddities(random), ..Rule::new("default", Access::Deny) };
-    Policy { table, rules, default, universe: Universe::default(), cors: None }
+    Policy { table, rules, default, universe: Universe::default(), cors: None, watched: Box::default() }
 }
 
 /// The rule's name, or the reason why there is none.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::compile;
 use super::fault::Faults;
 use super::load::Env;
 use super::quantity;
@@ -25,6 +26,7 @@ use crate::jose::KeySet;
 use crate::keys::{Registry, Where};
 use crate::live::memory::Remembered;
 use crate::live::outside::Outside;
+use crate::policy::Mode;
 use crate::principal::certificate::Name;
 use crate::principal::grant::Grant;
 use crate::principal::jwt::{Jwt, Rules};
@@ -39,6 +41,7 @@ pub struct Plan {
     pub name: String,
     places: Vec<Place>,
     forward: bool,
+    mode: Mode,
     means: Vec<Way>,
 }
 
@@ -47,6 +50,11 @@ impl Plan {
     pub fn has_claims(&self) -> bool {
         self.means.iter().any(|way| matches!(way, Way::Signed { .. } | Way::Introspection { .. } | Way::Managed { .. }))
     }
+}
+
+/// The sources whose callers are only watched.
+pub fn watched(plans: &[Plan]) -> Box<[SourceId]> {
+    plans.iter().enumerate().filter(|(_, plan)| plan.mode == Mode::Shadow).map(|(index, _)| SourceId(index)).collect()
 }
 
 /// One way to prove a credential, before scopes and roles have their numbers.
@@ -93,7 +101,7 @@ enum Keying {
     Remote(Where),
 }
 
-/// What kinds there are, with the keys that each takes beside `kind`, `from` and `forward`.
+/// What kinds there are, with the keys that each takes beside `kind`, `from`, `forward` and `mode`.
 const KINDS: [(&str, &[&str]); 8] = [
     ("static", &["file", "max_size"]),
     (
@@ -198,13 +206,14 @@ pub fn plan(tree: &Node, base: &Path, env: Env<'_>, (warnings, faults): (&mut Ve
             Some(path) => {
                 files.push(path.clone().into());
                 let means = vec![Way::File { path: path.into(), max_size: MAX_FILE }];
-                plans.push(Plan { name: name.into(), places: backstop.clone(), forward: false, means });
+                plans.push(Plan { name: name.into(), places: backstop.clone(), forward: false, mode: Mode::Enforce, means });
             }
             None => {}
         }
     }
     if is_development(env) {
-        plans.push(Plan { name: "development".into(), places: vec![Place::Bearer], forward: false, means: vec![Way::Development] });
+        let (name, places, means) = ("development".into(), vec![Place::Bearer], vec![Way::Development]);
+        plans.push(Plan { name, places, forward: false, mode: Mode::Enforce, means });
     }
     for (index, plan) in plans.iter().enumerate() {
         if plans.iter().take(index).any(|other| other.name == plan.name) {
@@ -232,7 +241,7 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
         return None;
     };
     let (kind, takes) = KINDS.into_iter().find(|(known, _)| *known == kind)?;
-    for (key, _) in desk.node.entries().iter().filter(|(key, _)| !["kind", "from", "forward"].contains(&key.text.as_str())) {
+    for (key, _) in desk.node.entries().iter().filter(|(key, _)| !["kind", "from", "forward", "mode"].contains(&key.text.as_str())) {
         if !takes.contains(&key.text.as_str()) {
             let known = takes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let name = desk.name;
@@ -251,7 +260,8 @@ fn source(mut desk: Desk<'_>) -> Option<Plan> {
         "api_key" => vec![others::api_key(&mut desk)],
         _ => others::introspection(&mut desk).into_iter().collect(),
     };
-    Some(Plan { name: desk.name.into(), places, forward: desk.node.get("forward").is_some_and(Node::is_true), means })
+    let mode = compile::mode(desk.node).unwrap_or_default();
+    Some(Plan { name: desk.name.into(), places, forward: desk.node.get("forward").is_some_and(Node::is_true), mode, means })
 }
 
 /// The one line of a file that holds a secret.

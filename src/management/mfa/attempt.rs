@@ -61,15 +61,37 @@ async fn find(attempt: Attempt, code: BackupCode) -> Result<(Attempt, Shown), Re
 }
 
 /// An attempt that is counted, and what the code is. What it is may be used up by now: the store knows.
-pub async fn try_code(context: &Context, (holder, Client(client)): (&Holder, Client), code: Code, of: Of) -> Result<(Attempt, Shown), Refusal> {
-    let kind = match &code {
-        Code::Totp(_) => Kind::Totp,
-        Code::Backup(_) => Kind::Backup,
+pub async fn try_code(context: &Context, (holder, client): (&Holder, Client), code: Code, of: Of) -> Result<(Attempt, Shown), Refusal> {
+    let (kind, name) = match &code {
+        Code::Totp(_) => (Kind::Totp, "totp"),
+        Code::Backup(_) => (Kind::Backup, "backup"),
     };
+    let tried = attempt(context, (holder, client), (code, kind), of).await;
+    if let Err(Refusal::Wrong) = &tried {
+        context.gate.telemetry.metrics.mfa_failures.inc(&[name]);
+    }
+    tried
+}
+
+/// A code that was right once.
+pub fn used_up(context: &Context) -> Refusal {
+    context.gate.telemetry.metrics.mfa_failures.inc(&["used"]);
+    Refusal::Wrong
+}
+
+async fn attempt(
+    context: &Context,
+    (holder, Client(client)): (&Holder, Client),
+    (code, kind): (Code, Kind),
+    of: Of,
+) -> Result<(Attempt, Shown), Refusal> {
     take_turn(context, holder, client).await?;
     let attempt = match context.store()?.mfa_begin(holder, (kind, of), unix_now()).await? {
         Begun::Attempt(attempt) => attempt,
-        Begun::Locked(locked) => return Err(locked.into()),
+        Begun::Locked(locked) => {
+            context.gate.telemetry.metrics.mfa_locks.inc();
+            return Err(locked.into());
+        }
         Begun::Absent => return Err(Problem::conflict("Multi-factor authentication is not set up").into()),
     };
     match code {

@@ -23,6 +23,7 @@ pub fn metadata(verdict: &Verdict<'_>, client: Option<IpAddr>) -> Struct {
     fields.extend(decision.rule.map(|rule| text("route", &rule.name)));
     fields.push(field("decision", Kind::StringValue(Bytes::copy_from_slice(&verdict.id.hex()))));
     fields.push(field("generation", Kind::NumberValue(verdict.generation as f64)));
+    fields.extend(decision.shadow.as_ref().map(|denial| text("shadow", denial.reason.as_str())));
     if let Outcome::Allow(_) = decision.outcome {
         fields.push(field("rate_limit", Kind::StructValue(counted(decision, client))));
     }

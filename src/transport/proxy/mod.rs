@@ -24,11 +24,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +46,11 @@ use crate::management::Api;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
+use crate::telemetry::span::Call;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::{FORWARDED_FOR, Peer};
-use pace::{Keeping, Pace, Paced};
+use pace::{Beginning, Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
 use tunnel::Agreed;
@@ -108,6 +108,8 @@ struct Onward {
     sharing: Sharing,
     /// For shared caches, and the place whose credential it is; `None` where they know.
     place: Option<Place>,
+    /// Where traces are on, of the request on its way to the upstream.
+    call: Option<Call>,
 }
 
 impl Proxy {
@@ -176,7 +178,7 @@ impl Connection {
             Ok(passed) => passed,
             Err(response) => return (*response, None),
         };
-        let Passed { parts, body, keeping, onward, standing } = passed;
+        let Passed { parts, body, keeping, mut onward, standing } = passed;
         let is_grpc = answer::is_grpc_type(&parts.headers);
         let started = Instant::now();
         let mut standing = Some(standing);
@@ -185,9 +187,12 @@ impl Connection {
             None => self.send(Request::from_parts(parts, body)).await,
         };
         gate.telemetry.metrics.upstream.observe(started.elapsed());
+        let answered = answered.map_err(|reason| if keeping.is_broken() { Reason::RequestTimeout } else { reason });
+        if let Some(call) = onward.call.take() {
+            call.ended(answered.as_ref().map(|response| response.status().as_u16()).map_err(|reason| *reason));
+        }
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
-            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         if keeping.is_broken() {
@@ -251,18 +256,27 @@ impl Connection {
         };
         // The body takes its time, and one snapshot serves the request to its end.
         let snapshot = arc_swap::Guard::into_inner(guard);
-        let held = read(body, limit).await;
+        let begun = body.begin(limit).await;
         if keeping.is_broken() {
             let mut response = refused(gate, Reason::RequestTimeout);
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Err(Box::new(response));
         }
-        let shown = held.as_ref().map_or(Body::Partial, |bytes| Body::Whole(bytes));
+        let shown = match &begun {
+            Beginning::Whole(bytes) if !bytes.is_empty() => Body::Whole(bytes),
+            Beginning::Whole(_) | Beginning::More(_) | Beginning::Broken => Body::Partial,
+        };
         let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
         let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        let standing = Standing { id: verdict.id, head, headers, body: held.clone() };
-        Ok(Passed { parts, body: Either::Right(Full::new(held.unwrap_or_default())), keeping, onward, standing })
+        let (body, held): (Flow, _) = match begun {
+            Beginning::Whole(bytes) => (Either::Right(Full::new(bytes.clone())), Some(bytes).filter(|bytes| !bytes.is_empty())),
+            Beginning::More(body) => (Either::Left(body), None),
+            // Whatever was decided, half a body is not sent as a whole one.
+            Beginning::Broken => return Err(Box::new(refused(gate, Reason::PartialBody))),
+        };
+        let standing = Standing { id: verdict.id, head, headers, body: held };
+        Ok(Passed { parts, body, keeping, onward, standing })
     }
 
     /// Where the client is, behind the proxies that are trusted.
@@ -282,10 +296,15 @@ impl Connection {
     fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<Onward, Refused> {
         let Verdict { decision, id, .. } = verdict;
         let denial = match (&decision.outcome, snapshot) {
-            (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, &self.peer) {
-                Ok(()) => return Ok(Onward::of(decision)),
-                Err(reason) => reason.into(),
-            },
+            (Outcome::Allow(_), Some(snapshot)) => {
+                let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+                let server = self.proxy.pool.upstream().target.server(self.lease.destination);
+                let call = Call::begin(&self.proxy.gate.telemetry, verdict, (parts.method.as_str(), target, &server));
+                match forward::prepare(parts, (snapshot, verdict, call.as_ref().map(Call::context)), &self.peer) {
+                    Ok(()) => return Ok(Onward { call, ..Onward::of(decision) }),
+                    Err(reason) => reason.into(),
+                }
+            }
             (Outcome::Preflight(preflight), _) => {
                 return Err(Box::new(answer::preflight(preflight, &decision.share, *id).map(Either::Right)));
             }
@@ -302,7 +321,7 @@ impl Onward {
     fn of(decision: &Decision<'_>) -> Self {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
-        Self { sharing, place: place.cloned() }
+        Self { sharing, place: place.cloned(), call: None }
     }
 
     fn caching(&self) -> Caching<'_> {
@@ -343,12 +362,4 @@ fn host(parts: &http::request::Parts) -> Result<Option<&[u8]>, Reason> {
         (Some(_), _) => Err(Reason::AmbiguousHost),
         (None, host) => Ok(host),
     }
-}
-
-/// The whole body, if there is one and it is not longer than `limit`.
-async fn read(body: Paced, limit: usize) -> Option<Bytes> {
-    if body.is_end_stream() {
-        return None;
-    }
-    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes).filter(|bytes| !bytes.is_empty())
 }

@@ -2,13 +2,15 @@
 //! Blames the client only for the time that somebody waits for it, and passes on no trailer that says what only a head may say.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -46,7 +48,20 @@ pub struct Keeping {
 #[derive(Debug)]
 pub struct Paced {
     body: Streamed,
+    /// What was read ahead of its turn.
+    ahead: VecDeque<Bytes>,
     clock: Option<Box<Clock>>,
+}
+
+/// The beginning of a body, for whoever has to look into it.
+#[derive(Debug)]
+pub enum Beginning {
+    /// All of it.
+    Whole(Bytes),
+    /// There is more than was asked for: the body goes on as it came.
+    More(Paced),
+    /// It broke off.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -68,7 +83,7 @@ struct Count {
 
 impl From<Streamed> for Paced {
     fn from(body: Streamed) -> Self {
-        Self { body, clock: None }
+        Self { body, ahead: VecDeque::new(), clock: None }
     }
 }
 
@@ -77,7 +92,30 @@ impl Paced {
         let keeping = Rc::<Keeping>::default();
         let clock = (!body.is_end_stream())
             .then(|| Box::new(Clock { pace, gate: Arc::clone(gate), keeping: Rc::clone(&keeping), count: Count::default(), timer: None }));
-        (Self { body, clock }, keeping)
+        (Self { body, ahead: VecDeque::new(), clock }, keeping)
+    }
+
+    /// Reads the body to its end, if that comes within `limit` bytes. Trailers of a body that was read whole are gone.
+    pub async fn begin(mut self, limit: usize) -> Beginning {
+        let (mut read, mut length) = (VecDeque::new(), 0);
+        while length <= limit {
+            let data = match self.frame().await {
+                Some(Ok(frame)) => frame.into_data().ok(),
+                Some(Err(_)) => return Beginning::Broken,
+                None => {
+                    let whole = read.iter().fold(BytesMut::with_capacity(length), |mut whole, data: &Bytes| {
+                        whole.extend_from_slice(data);
+                        whole
+                    });
+                    return Beginning::Whole(whole.freeze());
+                }
+            };
+            let Some(data) = data.filter(|data| !data.is_empty()) else { continue };
+            length += data.len();
+            read.push_back(data);
+        }
+        self.ahead = read;
+        Beginning::More(self)
     }
 }
 
@@ -106,7 +144,10 @@ impl Body for Paced {
     type Error = Fault;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let Self { body, clock } = &mut *self;
+        let Self { body, ahead, clock } = &mut *self;
+        if let Some(data) = ahead.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let polled = Pin::new(body).poll_frame(context);
         let Some(clock) = clock else { return polled };
         if clock.keeping.cut.get() {
@@ -131,11 +172,17 @@ impl Body for Paced {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (ahead, rest) = (self.ahead.iter().map(|data| data.len() as u64).sum::<u64>(), self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(ahead)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }
 

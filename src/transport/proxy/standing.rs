@@ -113,7 +113,8 @@ impl Few {
     /// Of an allowed request, before credentials are taken from it. On a public route they are of use to WebSockets alone.
     pub fn of(snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, (headers, websocket): (&HeaderMap, bool)) -> Self {
         let (Outcome::Allow(_), Some(snapshot)) = (&verdict.decision.outcome, snapshot) else { return Self::default() };
-        if verdict.decision.caller.is_none() && !websocket {
+        // Who passed in shadow may be somebody who can be proved later on.
+        if verdict.decision.caller.is_none() && verdict.decision.shadow.is_none() && !websocket {
             return Self::default();
         }
         let mine = headers.iter().filter(|(name, _)| matters(snapshot, name.as_str()));
