@@ -14,6 +14,7 @@ pub mod limits;
 pub mod live;
 pub mod management;
 pub mod mfa;
+pub mod panel;
 pub mod policy;
 pub mod principal;
 pub mod request;

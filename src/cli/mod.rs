@@ -175,11 +175,13 @@ fn log(default: &str) {
     use tracing_subscriber::filter::filter_fn;
     use tracing_subscriber::prelude::*;
     use tracing_subscriber::{EnvFilter, fmt};
+
+    use crate::telemetry::otlp::logs::Lines;
     let filter = EnvFilter::try_from_env("SCOPEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // Below `info`, libraries tell what they read: of a malformed HTTP/2 head, h2 prints the path, and a path may have a token.
     let own = filter_fn(|line| *line.level() <= tracing::Level::INFO || line.target().split("::").next() == Some("scopegate"));
     let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-    let started = tracing_subscriber::registry().with(filter).with(own).with(lines).try_init();
+    let started = tracing_subscriber::registry().with(filter).with(own).with(lines).with(Lines).try_init();
     if let Err(error) = started {
         eprintln!("logging is already on: {error}");
     }

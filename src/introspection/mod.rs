@@ -1,7 +1,7 @@
 //! An opaque token into what its issuer says of it (RFC 7662), remembered for a short while.
 //! Doubt is no answer: whatever is not a plain yes or no in time leaves the caller without one.
 
-mod form;
+pub mod form;
 mod memory;
 
 use std::fmt;

@@ -131,7 +131,14 @@ mod tests {
     fn decide(telemetry: &Telemetry, door: Door, (reason, times): (Reason, u64)) {
         for _ in 0..times {
             let decision = Decision::refuse(reason);
-            let record = Record { door, decision: &decision, id: DecisionId::next(), generation: 1, elapsed: Duration::from_micros(2) };
+            let record = Record {
+                door,
+                decision: &decision,
+                id: DecisionId::next(),
+                generation: 1,
+                elapsed: Duration::from_micros(2),
+                seen: Default::default(),
+            };
             telemetry.metrics.decided(&record);
         }
     }

@@ -101,10 +101,10 @@ fn wants_json(headers: &HeaderMap) -> bool {
 }
 
 /// What a reader that comes again has not seen yet.
-fn after(last: Vec<Line>, headers: &HeaderMap) -> Vec<Line> {
+fn after(mut last: Vec<Line>, headers: &HeaderMap) -> Vec<Line> {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     match seen.and_then(|seen| last.iter().rposition(|line| line.id == seen)) {
-        Some(place) => last.into_iter().skip(place + 1).collect(),
+        Some(place) => last.split_off(place + 1),
         None => last,
     }
 }
@@ -126,8 +126,8 @@ async fn tell(admin: Admin, (last, mut feed): (Vec<Line>, Feed), filter: Filter,
         tokio::select! {
             () = out.closed() => return,
             // What let the reader in may be gone.
-            _ = generations.changed(), if !admin.local => return,
-            () = tokio::time::sleep_until(end), if !admin.local => return,
+            _ = generations.changed(), if !admin.audience.is_local() => return,
+            () = tokio::time::sleep_until(end), if !admin.audience.is_local() => return,
             () = tokio::time::sleep(QUIET) => ready.push_back(Bytes::from_static(b":\n\n")),
             news = feed.next() => ready.extend(told(&news, &filter)),
         }

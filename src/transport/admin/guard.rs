@@ -1,8 +1,8 @@
 //! Who may ask the operator's questions: whoever is on this machine, or holds `scopegate:admin`.
-//! A page in a browser is nobody's proof.
+//! Another site's page in a browser is nobody's proof.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -16,7 +16,7 @@ use crate::transport::answer;
 
 /// Needs `scopegate:admin` where others than this machine can reach the door.
 pub async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if admin.local && !is_cross_site(&request) {
+    if admin.audience.is_local() && !admin.audience.is_foreign(request.method(), request.headers()) {
         return next.run(request).await;
     }
     let denial = {
@@ -40,16 +40,10 @@ pub async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> 
     }
 }
 
-const ADMIN_SCOPE: &str = "scopegate:admin";
+pub const ADMIN_SCOPE: &str = "scopegate:admin";
 
 /// Any path, any caller; the scope comes with the question.
-fn operator_policy() -> Policy {
+pub fn operator_policy() -> Policy {
     let default = Rule::new("operator", Access::Needs(Needs::default()));
     Policy { table: Default::default(), rules: Vec::new(), default, universe: Universe::default(), cors: None, watched: Box::default() }
-}
-
-/// A page in a browser on this machine is not its operator.
-fn is_cross_site(request: &Request) -> bool {
-    let fetch = HeaderName::from_static("sec-fetch-site");
-    request.headers().contains_key(header::ORIGIN) || request.headers().get(fetch).is_some_and(|site| site != HeaderValue::from_static("none"))
 }

@@ -1,9 +1,10 @@
-//! The operator's door: alive, ready, metrics, reload, explain, the report of what passes in shadow.
+//! The operator's door: alive, ready, metrics, reload, explain, the report of what passes in shadow, the panel.
 //! Health never evaluates a credential; what changes or reveals something does, unless only this machine can reach the door.
 
 pub mod decisions;
 mod explain;
-mod guard;
+pub mod guard;
+pub mod origin;
 pub mod recorded;
 mod shadow;
 
@@ -21,18 +22,21 @@ use super::bounds;
 use crate::gate::Gate;
 use crate::live::reload::Reloader;
 use crate::management::Api;
+use crate::panel;
 use crate::telemetry::exposition::Format;
 use decisions::{Readers, decisions};
 use explain::explained;
 use guard::guard;
+use origin::Audience;
 
 /// What the door serves with.
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub gate: Arc<Gate>,
     pub reloader: Reloader,
-    /// Whether only this machine can reach the door.
-    pub local: bool,
+    pub audience: Audience,
+    /// The name and address of every open door.
+    pub doors: Arc<[(&'static str, String)]>,
     pub management: Option<Arc<Api>>,
 }
 
@@ -52,7 +56,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .merge(operator)
         .fallback(managed)
-        .with_state(admin)
+        .with_state(admin.clone())
+        .merge(panel::router(admin))
 }
 
 /// `{"error","message"}`, as at every other door.
@@ -65,7 +70,8 @@ async fn managed(State(admin): State<Admin>, request: Request) -> Response {
     match &admin.management {
         Some(api) => api.serve(request).await,
         None => {
-            problem(StatusCode::NOT_FOUND, "not_found", "Known are /healthz, /readyz, /metrics, /reload, /explain and /shadow; a `store` adds more")
+            let message = "Known are /panel, /healthz, /readyz, /metrics, /reload, /explain, /decisions and /shadow; a `store` adds more";
+            problem(StatusCode::NOT_FOUND, "not_found", message)
         }
     }
 }

@@ -1,0 +1,114 @@
+//! The first page: whether the gate is well, what is in force, and the button that reads the configuration again.
+//! Reloads nothing that another site's page asks for.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::page::{Here, badge, count, done, failure, instant, span};
+use super::{Desk, HOME, guard};
+use crate::gate::unix_now;
+use crate::live::Status;
+use crate::policy::rule::Mode;
+
+pub async fn show(desk: Desk) -> Response {
+    let notice = html! {
+        @if desk.asked.get("done") == "reload" { (done(&format!("The configuration was read again; generation {} holds now.", desk.generation()))) }
+    };
+    desk.page(Here::Overview, "Overview", &html! { (notice) (desk.state()) })
+}
+
+pub async fn reload(desk: Desk) -> Response {
+    match desk.panel.admin.reloader.reload().await {
+        Ok(_) => guard::see_other("/panel?done=reload"),
+        Err(_) => desk.page_with(StatusCode::UNPROCESSABLE_ENTITY, Here::Overview, "Overview", &desk.state()),
+    }
+}
+
+impl Desk {
+    pub fn generation(&self) -> u64 {
+        self.panel.admin.gate.live.status().generation
+    }
+
+    fn state(&self) -> Markup {
+        let status = self.panel.admin.gate.live.status();
+        html! {
+            div id="live" hx-get=(HOME) hx-select="#live" hx-target="#live" hx-swap="outerHTML" hx-trigger="every 5s" hx-headers=r#"{"x-panel-poll":"1"}"# {
+                @if let Some(faults) = &status.last_reload_fault {
+                    (failure(&format!("The last reload failed; generation {} goes on.", status.generation), faults))
+                }
+                (tiles(&status))
+                (self.shadowed())
+            }
+            section.row {
+                form method="post" action="/panel/reload" { button type="submit" { "Reload the configuration" } }
+                p.dim { "A configuration with faults changes nothing." }
+            }
+            (self.doors())
+        }
+    }
+
+    /// What is let pass though it would be denied.
+    fn shadowed(&self) -> Markup {
+        let guard = self.panel.admin.gate.live.current();
+        let rules = guard.as_deref().map(|snapshot| snapshot.policy.rules.iter().chain([&snapshot.policy.default]));
+        let names: Vec<_> = rules.into_iter().flatten().filter(|rule| rule.mode == Mode::Shadow).map(|rule| rule.name.to_string()).collect();
+        html! {
+            @if !names.is_empty() {
+                p.box.warn { (badge("warn", "shadow")) " " (names.len()) " of the rules let pass what they would deny. " a href="/panel/routes?mode=shadow" { "Which" } }
+            }
+        }
+    }
+
+    fn doors(&self) -> Markup {
+        html! {
+            section {
+                h2 { "Doors" }
+                table.cards {
+                    thead { tr { th scope="col" { "Door" } th scope="col" { "Listens on" } } }
+                    tbody {
+                        @for (name, address) in &*self.panel.admin.doors {
+                            tr { td data-label="Door" { (name) } td data-label="Listens on" { code { (address) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tiles(status: &Status) -> Markup {
+    let now = unix_now();
+    let stale = status.key_sets.iter().filter(|set| set.status.stale || set.status.age_seconds.is_none()).count();
+    html! {
+        dl.tiles {
+            div {
+                dt { "State" }
+                dd {
+                    @if status.draining { (badge("warn", "stopping")) } @else if status.ready { (badge("good", "ready")) } @else { (badge("bad", "not ready")) }
+                }
+            }
+            div {
+                dt { "Generation" }
+                dd { (status.generation) }
+                @if let Some(loaded) = &status.loaded_at { dd.sub { "loaded " (instant(loaded, now)) } }
+            }
+            div { dt { "Routes" } dd { a href="/panel/routes" { (count(status.routes as u64)) } } }
+            div { dt { "Tokens" } dd { a href="/panel/principals" { (count(status.tokens as u64)) } } }
+            @if !status.key_sets.is_empty() {
+                div {
+                    dt { "Key sets" }
+                    dd { a href="/panel/key-sets" { (status.key_sets.len()) } }
+                    dd.sub { @if stale == 0 { (badge("good", "all fresh")) } @else { (badge("bad", &format!("{stale} stale or missing"))) } }
+                }
+            }
+            @if let Some(store) = &status.store {
+                div {
+                    dt { "Store" }
+                    dd { @if store.state == "fresh" { (badge("good", "fresh")) } @else { (badge("bad", &store.state.replace('_', " "))) } }
+                    @if let Some(age) = store.age_seconds { dd.sub { "heard of " (span(age)) " ago" } }
+                }
+            }
+        }
+    }
+}
