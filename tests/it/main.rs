@@ -4,6 +4,7 @@
 mod harness;
 
 mod aibtcdev;
+mod audit;
 mod backflow;
 mod backstage;
 mod backstop;
