@@ -1,7 +1,22 @@
 //! The command line: one file a command. Results go to standard output, messages to standard error.
 //! Secrets come from files or standard input and are printed once, where they are made.
 
+use std::fmt::Arguments;
+
+/// As the standard one, but a reader that has gone away ends the command without a panic.
+macro_rules! println {
+    () => { $crate::cli::say(format_args!(""), "\n") };
+    ($($part:tt)+) => { $crate::cli::say(format_args!($($part)+), "\n") };
+}
+
+/// The same, without the end of the line.
+macro_rules! print {
+    ($($part:tt)*) => { $crate::cli::say(format_args!($($part)*), "") };
+}
+
 mod check;
+mod client;
+mod coverage;
 mod demo;
 mod explain;
 mod healthcheck;
@@ -11,6 +26,7 @@ mod intercept;
 mod keys;
 mod scan;
 mod serve;
+mod test;
 mod token;
 
 use std::path::PathBuf;
@@ -40,16 +56,24 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
     Serve(Config),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed
-    #[command(after_help = "Example:\n  scopegate init --upstream http://127.0.0.1:3000")]
+    #[command(
+        after_help = "Examples:\n  scopegate init --upstream http://127.0.0.1:3000\n  scopegate init --upstream http://127.0.0.1:3000 --openapi openapi.yaml"
+    )]
     Init(init::Init),
     /// Find every fault of a configuration, with line and column
     #[command(after_help = "Example:\n  scopegate check --config scopegate.yaml")]
     Check(check::Check),
     /// Tell the decision on a request, and why; exit status 1 where it is denied
     #[command(
-        after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
+        after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json\n  scopegate explain --decision 0f1e2d3c4b5a6978"
     )]
     Explain(explain::Explain),
+    /// Compare the decisions on requests with what a file of cases expects; exit status 1 where one differs
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Test),
+    /// Find operations without a rule, rules that match nothing, scopes that nobody holds; exit status 1 where an operation is unprotected
+    #[command(after_help = coverage::EXAMPLES)]
+    Coverage(coverage::Coverage),
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
@@ -98,6 +122,8 @@ impl Cli {
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Coverage(coverage) => coverage.run(),
+            Command::Test(test) => test.run(),
             Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };
@@ -143,6 +169,18 @@ fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
 
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.
 const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.yaml");
+
+/// Writes to standard output. Where nobody reads any more, as behind `| head -1`, there is nothing left to do.
+fn say(text: Arguments<'_>, end: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("the output cannot be written: {error}");
+        }
+        std::process::exit(1);
+    }
+}
 
 /// Logs as JSON lines on standard error; `SCOPEGATE_LOG` filters them, as in `info,scopegate=debug`.
 fn log(default: &str) {
