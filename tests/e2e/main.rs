@@ -39,9 +39,9 @@ mod sign;
 mod sockets;
 mod stage;
 mod store;
+mod telemetry;
 mod together;
 mod tokens;
-mod traces;
 mod volume;
 mod websocket;
 
