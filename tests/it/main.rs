@@ -15,6 +15,7 @@ mod cases;
 mod commands;
 mod corpus;
 mod cors;
+mod coverage;
 mod doors;
 mod drain;
 mod egress;
