@@ -24,7 +24,8 @@ use crate::management::{Api, Context};
 use crate::store::secrets::{self, StoreKeys};
 use crate::store::{Place, Store, StoreError};
 use crate::telemetry::audit::Audit;
-use crate::telemetry::trace::Tracer;
+use crate::telemetry::otlp::variables::Plan;
+use crate::telemetry::otlp::{Exports, Sending};
 use crate::telemetry::{Telemetry, history};
 use crate::transport::admin::origin::Audience;
 use crate::transport::admin::{self, Admin};
@@ -56,6 +57,7 @@ pub struct Running {
     ended: CancellationToken,
     workers: Workers,
     operator: tokio::task::JoinHandle<()>,
+    sending: Sending,
 }
 
 /// Where each open door listens, with the ports that the system chose.
@@ -85,11 +87,12 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let key = TagKey::new(random);
     let registry = Registry::fetching(tokio::runtime::Handle::current());
     let loaded = load(&input, &environment, &key, &registry).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let settings = loaded.settings.clone();
+    let (telemetry, exports) = telemetry(&settings, audit).map_err(|message| vec![message])?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let settings = loaded.settings.clone();
-    let telemetry = Arc::new(telemetry(&settings, audit).map_err(|message| vec![message])?);
+    let telemetry = Arc::new(telemetry);
     let live = Arc::new(Live::default());
     let limiter = Limiter::start(&settings.limits, telemetry.metrics.limits_fallback.clone()).await.map_err(|message| vec![message])?;
     let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(limiter) });
@@ -127,12 +130,13 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let doors = addresses.shown();
     let operator = Admin { gate: Arc::clone(&gate), reloader: reloader.clone(), audience, doors, management: Some(management) };
     let operator = operate(operators, operator).map_err(broken)?;
+    let sending = exports.start(&gate);
     tokio::spawn(history::keep(Arc::downgrade(&gate.telemetry)));
     tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
     }
-    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, ended, workers, operator })
+    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, ended, workers, operator, sending })
 }
 
 impl Running {
@@ -160,29 +164,26 @@ impl Running {
             }
             keeper.store().close().await;
         }
+        self.sending.stop().await;
         let flushed = tokio::task::spawn_blocking(move || {
             if let Some(audit) = &gate.telemetry.audit {
                 audit.flush();
-            }
-            if let Some(tracer) = &gate.telemetry.tracer {
-                tracer.shutdown();
             }
         });
         let _ = flushed.await;
     }
 }
 
-fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<Telemetry, String> {
+fn telemetry(settings: &Settings, audit: impl Write + Send + 'static) -> Result<(Telemetry, Exports), String> {
     let mut telemetry = Telemetry::default();
     if let Some(said) = &settings.telemetry.audit {
         telemetry.audit = Some(Audit::start(said, audit, telemetry.metrics.audit_dropped.clone(), telemetry.recent.clone())?);
     }
-    let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-    let otlp = settings.telemetry.otlp.as_ref();
-    if otlp.is_some_and(|otlp| otlp.traces) || variables.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty())) {
-        telemetry.tracer = Some(Tracer::start(otlp.and_then(|otlp| otlp.endpoint.as_deref()))?);
-    }
-    Ok(telemetry)
+    let plan = Plan::read(settings.telemetry.otlp.as_ref(), &environment)?;
+    let paths = settings.telemetry.audit.as_ref().is_none_or(|audit| audit.paths);
+    let (exports, tracer) = Exports::new((plan, paths), &telemetry.metrics)?;
+    telemetry.tracer = tracer;
+    Ok((telemetry, exports))
 }
 
 /// Where the service's own calls go.

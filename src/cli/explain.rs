@@ -1,10 +1,13 @@
-//! `scopegate explain`: the decision on a request and why, without a server.
+//! `scopegate explain`: the decision on a request and why, without a server; or a decision that a running gate took.
 
 use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::Config;
+use super::client::{Call, Service};
 use crate::gate::unix_now;
-use crate::policy::explain::{Explanation, explain};
+use crate::policy::explain::explain;
 use crate::policy::judge::Question;
 use crate::request::{Body, Link, RawRequest};
 use crate::transport::headers::opens_websocket;
@@ -12,9 +15,14 @@ use crate::transport::headers::opens_websocket;
 #[derive(Args)]
 pub struct Explain {
     /// The request's method, such as GET
-    method: String,
+    #[arg(required_unless_present = "decision")]
+    method: Option<String>,
     /// Path and query, as on the request line
-    path: String,
+    #[arg(required_unless_present = "decision")]
+    path: Option<String>,
+    /// Ask a running gate about a decision of its own, by the id in `x-scopegate-decision`
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "path", "header", "host", "credential_id", "body_file"])]
+    decision: Option<String>,
     /// A header, `Name: value`; may be given more than once
     #[arg(long, value_name = "H")]
     header: Vec<String>,
@@ -27,15 +35,29 @@ pub struct Explain {
     /// A file with the request's body, for routes that inspect it
     #[arg(long, value_name = "FILE")]
     body_file: Option<std::path::PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    service: Service,
     #[command(flatten)]
     config: Config,
 }
 
 impl Explain {
     pub fn run(self) -> Result<bool, String> {
+        if let Some(id) = &self.decision {
+            return self.decided(id);
+        }
+        let explanation = self.described()?;
+        if self.service.json {
+            println!("{explanation:#}");
+        } else {
+            print(&explanation);
+        }
+        Ok(explanation["decision"] != "deny")
+    }
+
+    /// The decision on a request that nobody made, by the files here.
+    fn described(&self) -> Result<Value, String> {
+        let (Some(method), Some(path)) = (&self.method, &self.path) else { return Err("name a method and a path, or --decision".into()) };
         let loaded = self.config.load()?.map_err(|faults| faults.to_string())?;
         let mut headers = Vec::new();
         for header in &self.header {
@@ -47,19 +69,26 @@ impl Explain {
             Some(path) => Some(std::fs::read(path).map_err(|error| format!("the body cannot be read: {error}"))?),
         };
         let headers = headers.as_slice();
-        let link = Link { websocket: opens_websocket(self.method.as_bytes(), &headers, true).unwrap_or(false), ..Link::default() };
-        let raw =
-            RawRequest { method: self.method.as_bytes(), target: self.path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
+        let link = Link { websocket: opens_websocket(method.as_bytes(), &headers, true).unwrap_or(false), ..Link::default() };
+        let raw = RawRequest { method: method.as_bytes(), target: path.as_bytes(), host: Some(self.host.as_bytes()), headers: &headers, link };
         let question =
             Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now(), settled: &[] };
         let explained = explain((&loaded.policy, &loaded.sources), &raw, question, self.credential_id.as_deref(), 0);
-        let explanation = explained.ok_or_else(|| format!("no credential has the id `{}`", self.credential_id.unwrap_or_default()))?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?);
+        let explanation = explained.ok_or_else(|| format!("no credential has the id `{}`", self.credential_id.as_deref().unwrap_or_default()))?;
+        serde_json::to_value(&explanation).map_err(|error| error.to_string())
+    }
+
+    /// A decision that the running gate took.
+    fn decided(&self, id: &str) -> Result<bool, String> {
+        let token = self.service.named_token()?;
+        let call = Call { method: Method::POST, path: "/explain", body: Some(&json!({"decision_id": id})), once: None };
+        let said = self.service.ask(token.as_ref().map(|token| token.as_str()), &call)??;
+        if self.service.json {
+            println!("{said:#}");
         } else {
-            print(&explanation);
+            print_recorded(&said);
         }
-        Ok(explanation.decision != "deny")
+        Ok(said["then"]["outcome"] != "deny")
     }
 }
 
@@ -69,22 +98,76 @@ impl std::fmt::Debug for Explain {
     }
 }
 
-fn print(explanation: &Explanation) {
-    let line = |name: &str, value: &Option<String>| {
-        if let Some(value) = value {
-            println!("{name:<15}{value}");
+fn line(name: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => println!("{name:<15}{text}"),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => println!("{name:<15}{value}"),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// What was decided, and then what would be now.
+fn print_recorded(said: &Value) {
+    let then = &said["then"];
+    println!("{:<15}{} ({}) at {}", "then", text(&then["outcome"]), text(&then["reason"]), text(&then["time"]));
+    if let (Some(method), Some(path)) = (then["method"].as_str(), then["path"].as_str()) {
+        println!("{:<15}{method} {path}", "request");
+    }
+    for (name, key) in [
+        ("door", "door"),
+        ("cause", "cause"),
+        ("host", "host"),
+        ("rule", "route"),
+        ("caller", "principal"),
+        ("credential", "credential"),
+        ("tenant", "tenant"),
+        ("missing", "missing_scopes"),
+        ("used", "used_scopes"),
+        ("generation", "generation"),
+    ] {
+        line(name, &then[key]);
+    }
+    if said["now"].is_object() {
+        println!();
+        println!("now, on generation {}:", said["now"]["generation"]);
+        print(&said["now"]);
+    }
+    for note in said["notes"].as_array().into_iter().flatten() {
+        line("note", note);
+    }
+}
+
+fn print(explanation: &Value) {
+    let reason = explanation["reason"].as_str().map(|reason| format!(" {} ({reason})", explanation["status"])).unwrap_or_default();
+    println!("{:<15}{}{reason}", "decision", text(&explanation["decision"]).replace('_', " "));
+    for (name, key) in [
+        ("cause", "cause"),
+        ("rule", "rule"),
+        ("needs", "needs"),
+        ("caller", "id"),
+        ("credential", "credential"),
+        ("holds", "scopes"),
+        ("missing", "missing_scopes"),
+    ] {
+        line(name, &explanation[key]);
+    }
+    if let Some(ids) = explanation["holders"]["ids"].as_array() {
+        let count = explanation["holders"]["count"].as_u64().unwrap_or_default();
+        let shown = ids.iter().map(text).collect::<Vec<_>>().join(", ");
+        let more = count.saturating_sub(ids.len() as u64);
+        match (count, more) {
+            (0, _) => println!("{:<15}nobody who can be listed", "held by"),
+            (_, 0) => println!("{:<15}{shown}", "held by"),
+            (_, more) => println!("{:<15}{shown} and {more} more", "held by"),
         }
-    };
-    let reason = explanation.reason.map(|reason| format!(" {} ({reason})", explanation.status)).unwrap_or_default();
-    println!("{:<15}{}{reason}", "decision", explanation.decision.replace('_', " "));
-    line("cause", &explanation.cause.map(str::to_owned));
-    line("rule", &explanation.rule);
-    line("needs", &explanation.needs);
-    line("caller", &explanation.id);
-    line("credential", &explanation.credential);
-    line("holds", &explanation.scopes);
-    line("missing", &explanation.missing_scopes);
-    for considered in &explanation.considered {
-        println!("{:<15}{} ({})", "considered", considered.rule, considered.verdict);
+    }
+    for considered in explanation["considered"].as_array().into_iter().flatten() {
+        let (rule, needs) = (text(&considered["rule"]), text(&considered["needs"]));
+        let why = considered["why"].as_str().unwrap_or_else(|| text(&considered["verdict"]));
+        println!("{:<15}{rule} [{needs}]: {why}", "considered");
     }
 }

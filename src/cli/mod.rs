@@ -1,7 +1,21 @@
 //! The command line: one file a command. Results go to standard output, messages to standard error.
 //! Secrets come from files or standard input and are printed once, where they are made.
 
+use std::fmt::Arguments;
+
+/// As the standard one, but a reader that has gone away ends the command without a panic.
+macro_rules! println {
+    () => { $crate::cli::say(format_args!(""), "\n") };
+    ($($part:tt)+) => { $crate::cli::say(format_args!($($part)+), "\n") };
+}
+
+/// The same, without the end of the line.
+macro_rules! print {
+    ($($part:tt)*) => { $crate::cli::say(format_args!($($part)*), "") };
+}
+
 mod check;
+mod client;
 mod coverage;
 mod demo;
 mod explain;
@@ -51,7 +65,7 @@ enum Command {
     Check(check::Check),
     /// Tell the decision on a request, and why; exit status 1 where it is denied
     #[command(
-        after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json"
+        after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json\n  scopegate explain --decision 0f1e2d3c4b5a6978"
     )]
     Explain(explain::Explain),
     /// Compare the decisions on requests with what a file of cases expects; exit status 1 where one differs
@@ -156,16 +170,30 @@ fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.
 const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.yaml");
 
+/// Writes to standard output. Where nobody reads any more, as behind `| head -1`, there is nothing left to do.
+fn say(text: Arguments<'_>, end: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("the output cannot be written: {error}");
+        }
+        std::process::exit(1);
+    }
+}
+
 /// Logs as JSON lines on standard error; `SCOPEGATE_LOG` filters them, as in `info,scopegate=debug`.
 fn log(default: &str) {
     use tracing_subscriber::filter::filter_fn;
     use tracing_subscriber::prelude::*;
     use tracing_subscriber::{EnvFilter, fmt};
+
+    use crate::telemetry::otlp::logs::Lines;
     let filter = EnvFilter::try_from_env("SCOPEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // Below `info`, libraries tell what they read: of a malformed HTTP/2 head, h2 prints the path, and a path may have a token.
     let own = filter_fn(|line| *line.level() <= tracing::Level::INFO || line.target().split("::").next() == Some("scopegate"));
     let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-    let started = tracing_subscriber::registry().with(filter).with(own).with(lines).try_init();
+    let started = tracing_subscriber::registry().with(filter).with(own).with(lines).with(Lines).try_init();
     if let Err(error) = started {
         eprintln!("logging is already on: {error}");
     }

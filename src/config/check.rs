@@ -7,6 +7,7 @@ use super::fault::Faults;
 use super::quantity;
 use super::shape::{Key, Shape};
 use super::tree::{Node, Value};
+use crate::policy::considered::distance;
 
 /// Reports whatever of the tree is unknown, doubled or of another shape. What passes can be read without asking again.
 pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
@@ -126,21 +127,6 @@ fn nearest(said: &str, keys: &[Key]) -> String {
         Some((steps, name)) if steps <= 2 => format!("did you mean `{name}`?"),
         _ => format!("known are {}", names(keys)),
     }
-}
-
-/// Levenshtein's.
-fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().collect();
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (i, left) in one.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((right, keep), above) in two.iter().zip(&row).zip(row.iter().skip(1)) {
-            let best = (above + 1).min(next.last().map_or(usize::MAX, |last| last + 1)).min(keep + usize::from(left != *right));
-            next.push(best);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

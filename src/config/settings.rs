@@ -1,6 +1,7 @@
 //! Where the doors listen, where the upstream is and how long things may take.
 //! Fixed from start to stop: a reload that would change them is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -69,6 +70,15 @@ impl Target {
         match self {
             Self::Https(authority) => authority.rsplit_once(':').map(|(host, _)| host),
             Self::Http(_) | Self::H2c(_) | Self::Unix(_) | Self::Original => None,
+        }
+    }
+
+    /// `host:port`, a path or, of a redirected connection, where that was going.
+    pub fn server(&self, destination: Option<SocketAddr>) -> Cow<'_, str> {
+        match self {
+            Self::Http(authority) | Self::H2c(authority) | Self::Https(authority) => Cow::Borrowed(authority),
+            Self::Unix(path) => path.to_string_lossy(),
+            Self::Original => destination.map_or(Cow::Borrowed(""), |destination| Cow::Owned(destination.to_string())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Canonical request and caller into a decision: patterns, the table that finds one, rules, and the judge.
 //! Total: whatever is in doubt is a denial with a reason.
 
+pub mod considered;
 pub mod cors;
 pub mod decision;
 pub mod explain;

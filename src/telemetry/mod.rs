@@ -5,12 +5,15 @@ pub mod audit;
 pub mod exposition;
 pub mod history;
 pub mod instrument;
+mod lanes;
 pub mod line;
 pub mod metrics;
+pub mod otlp;
 mod process;
 pub mod recent;
 mod seen;
 pub mod shadow;
+pub mod span;
 pub mod trace;
 
 use std::cell::Cell;
@@ -26,7 +29,8 @@ use metrics::{Kept, Metrics};
 use recent::Recent;
 pub use seen::Seen;
 use shadow::Shadow;
-use trace::{Context, Tracer};
+use span::Tracer;
+use trace::Context;
 
 #[derive(Debug, Default)]
 pub struct Telemetry {

@@ -1,132 +1,220 @@
-//! W3C trace context in and out, and a span a decision over OTLP where an endpoint is named.
-//! Without one, what a client sent is passed on untouched.
+//! W3C trace context in and out (Trace Context level 1), and whether a trace is recorded.
+//! Continues no trace that is malformed: a new one begins in its place.
 
-use std::time::SystemTime;
+use std::cell::Cell;
+use std::fmt;
+use std::ops::Deref;
 
-use opentelemetry::trace::{
-    Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider,
-};
-use opentelemetry::{Context as OtelContext, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-
-use super::Record;
-
-/// A `traceparent` (W3C Trace Context, level 1, §3.2).
+/// A span's place in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
-    trace: TraceId,
-    span: SpanId,
-    flags: TraceFlags,
+    trace: u128,
+    span: u64,
+    /// Of the flags only this one has a meaning (§3.2.2.5).
+    sampled: bool,
+    /// Whether there is nobody before.
+    root: bool,
+}
+
+/// Which traces are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampler {
+    /// Whether a caller's decision counts before one's own.
+    pub parent_based: bool,
+    /// Of a million so many.
+    pub share: u32,
+}
+
+/// So many hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hex<const N: usize>([u8; N]);
+
+/// Every one of a million.
+pub const ALL: u32 = 1_000_000;
+
+thread_local! {
+    static RANDOM: [Cell<u64>; 2] = std::array::from_fn(|_| Cell::new(getrandom::u64().unwrap_or_default()));
 }
 
 impl Context {
-    /// `None` where the text is not of version 00 or has an all-zero id.
+    /// `None` where the text is no `traceparent` of version 00, nor of one to come that begins like it (§3.2.4), or has an all-zero id.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?;
-        let mut parts = text.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (version == "00" && parts.next().is_none() && hex(trace, 32) && hex(span, 16) && hex(flags, 2)).then_some(())?;
-        let context = Self {
-            trace: TraceId::from_hex(trace).ok()?,
-            span: SpanId::from_hex(span).ok()?,
-            flags: TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
-        };
-        (context.trace != TraceId::INVALID && context.span != SpanId::INVALID).then_some(context)
+        let (version, rest) = text.split_at_checked(2)?;
+        let (known, more) = rest.split_at_checked(53)?;
+        match hex(version)? {
+            0 if more.is_empty() => {}
+            1..=0xfe if more.is_empty() || more.first() == Some(&b'-') => {}
+            _ => return None,
+        }
+        let dashes = [0, 33, 50].iter().all(|at| known.get(*at) == Some(&b'-'));
+        let part = |from: usize, to: usize| known.get(from..to).and_then(hex);
+        let (trace, span, flags) = (part(1, 33)?, u64::try_from(part(34, 50)?).ok()?, part(51, 53)?);
+        (dashes && trace != 0 && span != 0).then_some(Self { trace, span, sampled: flags & 1 == 1, root: false })
     }
 
-    pub fn trace_id(&self) -> String {
-        self.trace.to_string()
+    /// That of a span of this id below `parent`, or the first of a new trace.
+    pub fn below(parent: Option<Self>, span: u64, sampler: Sampler) -> Self {
+        let trace = parent.map_or_else(|| (u128::from(random(0)) << 64 | u128::from(random(1))).max(1), |parent| parent.trace);
+        let sampled = match parent {
+            Some(parent) if sampler.parent_based => parent.sampled,
+            Some(_) | None => sampler.takes(trace),
+        };
+        Self { trace, span: span.max(1), sampled, root: parent.is_none() }
+    }
+
+    /// The next span below this one.
+    pub fn child(self) -> Self {
+        Self { span: random(0).max(1), ..self }
+    }
+
+    pub fn is_sampled(self) -> bool {
+        self.sampled
+    }
+
+    /// Whether the trace begins here, so that nobody's `tracestate` belongs to it.
+    pub fn is_root(self) -> bool {
+        self.root
+    }
+
+    pub fn trace_id(&self) -> Hex<32> {
+        Hex::of(self.trace)
+    }
+
+    pub fn trace_bytes(self) -> [u8; 16] {
+        self.trace.to_be_bytes()
+    }
+
+    pub fn span_bytes(self) -> [u8; 8] {
+        self.span.to_be_bytes()
     }
 
     /// The header to send on.
     pub fn header(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace, self.span, self.flags.to_u8())
+        let flags = if self.sampled { "01" } else { "00" };
+        ["00", &self.trace_id(), &Hex::<16>::of(self.span.into()), flags].join("-")
     }
 }
 
-/// Sends spans in the background.
-#[derive(Debug)]
-pub struct Tracer {
-    provider: SdkTracerProvider,
-    tracer: SdkTracer,
+impl Sampler {
+    /// As OpenTelemetry's `TraceIdRatioBased`: by the trace's own bits, so that all who ask the same share agree.
+    fn takes(self, trace: u128) -> bool {
+        let bits = (trace as u64) >> 1;
+        self.share >= ALL || bits < (1 << 63) / u64::from(ALL) * u64::from(self.share)
+    }
 }
 
-impl Tracer {
-    /// `endpoint` is `http://host:port`; without one the standard `OTEL_EXPORTER_OTLP_…` variables say where. Call inside a tokio runtime.
-    pub fn start(endpoint: Option<&str>) -> Result<Self, String> {
-        let mut exporter = SpanExporter::builder().with_tonic();
-        if let Some(endpoint) = endpoint {
-            exporter = exporter.with_endpoint(endpoint);
-        }
-        let exporter = exporter.build().map_err(|error| format!("traces cannot be sent: {error}"))?;
-        let mut resource = Resource::builder();
-        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-            resource = resource.with_service_name("scopegate");
-        }
-        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
-        let tracer = provider.tracer("scopegate");
-        Ok(Self { provider, tracer })
+impl<const N: usize> Hex<N> {
+    fn of(number: u128) -> Self {
+        let digit = |at: usize| b"0123456789abcdef".get((number >> (4 * (N - 1 - at)) & 15) as usize).copied().unwrap_or(b'0');
+        Self(std::array::from_fn(digit))
     }
+}
 
-    /// Records the span of a decision, and gives its place in the trace.
-    pub fn decided(&self, record: &Record<'_>, parent: Option<Context>) -> Context {
-        let end = SystemTime::now();
-        let parent = parent.map(|parent| SpanContext::new(parent.trace, parent.span, parent.flags, true, TraceState::NONE));
-        let parent = parent.map_or_else(OtelContext::new, |parent| OtelContext::new().with_remote_span_context(parent));
-        let mut attributes = vec![
-            KeyValue::new("scopegate.door", record.door.as_str()),
-            KeyValue::new("scopegate.outcome", record.outcome()),
-            KeyValue::new("scopegate.decision", record.id.to_string()),
-            KeyValue::new("scopegate.generation", i64::try_from(record.generation).unwrap_or(i64::MAX)),
-        ];
-        if let Some(rule) = record.decision.rule {
-            attributes.push(KeyValue::new("http.route", rule.name.to_string()));
-        }
-        if let Some(caller) = &record.decision.caller {
-            attributes.push(KeyValue::new("scopegate.credential", caller.credential.to_owned()));
-            attributes.push(KeyValue::new("enduser.id", caller.id().to_owned()));
-        }
-        let builder = self.tracer.span_builder("scopegate.decision").with_kind(SpanKind::Internal);
-        let builder = builder.with_start_time(end.checked_sub(record.elapsed).unwrap_or(end)).with_attributes(attributes);
-        let mut span = self.tracer.build_with_context(builder, &parent);
-        if let Some(denial) = record.decision.objection() {
-            span.set_attribute(KeyValue::new("scopegate.reason", denial.reason.as_str()));
-            span.set_status(Status::Ok);
-        }
-        span.end_with_timestamp(end);
-        let context = span.span_context();
-        Context { trace: context.trace_id(), span: context.span_id(), flags: context.trace_flags() }
-    }
+impl<const N: usize> Deref for Hex<N> {
+    type Target = str;
 
-    /// Sends what is waiting.
-    pub fn shutdown(&self) {
-        if let Err(error) = self.provider.shutdown() {
-            tracing::warn!("the last traces were not sent: {error}");
-        }
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+impl<const N: usize> fmt::Display for Hex<N> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self)
+    }
+}
+
+/// Lower-case digits only (§3.2.1).
+fn hex(text: &[u8]) -> Option<u128> {
+    text.iter().try_fold(0, |number: u128, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
+}
+
+/// SplitMix64, from random starts that each thread has of its own. It names spans and protects nothing.
+fn random(of: usize) -> u64 {
+    RANDOM.with(|states| {
+        let Some(state) = states.get(of) else { return 1 };
+        let next = state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        state.set(next);
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const EACH: Sampler = Sampler { parent_based: true, share: ALL };
+
     #[test]
     fn only_a_whole_traceparent_is_read() {
-        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(Context::parse(text.as_bytes()).map(|context| context.header()).as_deref(), Some(text));
+        assert_eq!(Context::parse(TEXT.as_bytes()).map(|context| context.header()).as_deref(), Some(TEXT));
         for bad in [
             "",
+            "00",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+            "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331_01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            " 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ",
+            "0-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
+            "00-0af7651916cd43dd8448eb211c80319cé-7ad6b7169203331-01",
         ] {
             assert_eq!(Context::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_version_to_come_is_read_as_far_as_it_is_known() {
+        for (later, flags) in [("01-", ""), ("cc-", "-what-the-future-brings"), ("fe-", "-")] {
+            let text = format!("{later}{}{flags}", &TEXT[3..]);
+            assert_eq!(Context::parse(text.as_bytes()).map(|context| context.header()).as_deref(), Some(TEXT), "{text}");
+        }
+        let flags = Context::parse(TEXT.replace("-01", "-fe").as_bytes()).unwrap();
+        assert!(flags.header().ends_with("-00"), "of flags that nobody knows, none goes on");
+    }
+
+    #[test]
+    fn a_caller_says_whether_its_trace_is_recorded() {
+        for (said, share) in [("01", 0), ("00", ALL)] {
+            let parent = Context::parse(TEXT.replace("-01", &format!("-{said}")).as_bytes());
+            let context = Context::below(parent, 7, Sampler { parent_based: true, share });
+            assert_eq!((context.is_sampled(), context.is_root()), (said == "01", false));
+            let context = Context::below(parent, 7, Sampler { parent_based: false, share });
+            assert_eq!(context.is_sampled(), share == ALL);
+        }
+    }
+
+    #[test]
+    fn new_traces_are_recorded_by_their_share() {
+        for (share, low, high) in [(0, 0, 0), (250_000, 2_200, 2_800), (ALL, 10_000, 10_000)] {
+            let sampled = (0..10_000).filter(|_| Context::below(None, 1, Sampler { parent_based: true, share }).is_sampled()).count();
+            assert!((low..=high).contains(&sampled), "{sampled} of {share}");
+        }
+    }
+
+    #[test]
+    fn no_two_spans_are_alike() {
+        let first = Context::below(None, 0, EACH);
+        let (second, third) = (first.child(), Context::below(None, 0, EACH));
+        assert_eq!((first.trace, second.is_root()), (second.trace, true));
+        assert!(first.span != second.span && first.trace != third.trace && first.span != 0);
     }
 }

@@ -138,12 +138,13 @@ struct Check {
 #[tonic::async_trait]
 impl Authorization for Check {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        Ok(Response::new(check(&self.gate, &self.trusted, request.get_ref()).await))
+        let span = request.metadata().get("traceparent").map(|value| value.as_ref());
+        Ok(Response::new(check(&self.gate, &self.trusted, (request.get_ref(), span)).await))
     }
 }
 
-/// The answer to one check.
-pub async fn check(gate: &Gate, trusted: &[IpNet], request: &CheckRequest) -> CheckResponse {
+/// The answer to one check; `span` is that of Envoy's call, in the form of `traceparent`.
+pub async fn check(gate: &Gate, trusted: &[IpNet], (request, span): (&CheckRequest, Option<&[u8]>)) -> CheckResponse {
     let attributes = request.attributes.as_ref();
     let Some(http) = attributes.and_then(|attributes| attributes.request.as_ref()).and_then(|request| request.http.as_ref()) else {
         return respond(None, None, (&gate.refuse(Door::ExtAuthz, Reason::NoHttpAttributes), None));
@@ -152,7 +153,7 @@ pub async fn check(gate: &Gate, trusted: &[IpNet], request: &CheckRequest) -> Ch
         Ok(scopes) => scopes,
         Err(reason) => return respond(None, None, (&gate.refuse(Door::ExtAuthz, reason), None)),
     };
-    let headers = CheckHeaders(http);
+    let headers = CheckHeaders { http, span };
     let link = match link(attributes, http, &headers) {
         Ok(link) => Link { client: client(attributes, trusted, &headers), ..link },
         Err(reason) => return respond(None, None, (&gate.refuse(Door::ExtAuthz, reason), None)),
@@ -198,12 +199,16 @@ fn extra_scopes(entries: &[Entry]) -> Result<&str, Reason> {
 }
 
 /// The headers of a check, in whichever of the two encodings they came.
-struct CheckHeaders<'a>(&'a HttpRequest);
+struct CheckHeaders<'a> {
+    http: &'a HttpRequest,
+    /// Stands for the client's `traceparent`, which it is the next span of, or which Envoy did not believe.
+    span: Option<&'a [u8]>,
+}
 
 impl<'a> CheckHeaders<'a> {
     fn each(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let raw = self.0.header_map.as_ref().map_or(&[][..], |map| &map.headers);
-        let plain = if raw.is_empty() { &self.0.headers[..] } else { &[] };
+        let raw = self.http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
+        let plain = if raw.is_empty() { &self.http.headers[..] } else { &[] };
         raw.iter()
             .map(|header| (&*header.key, if header.raw_value.is_empty() { &*header.value } else { &*header.raw_value }))
             .chain(plain.iter().map(|entry| (&*entry.key, &*entry.value)))
@@ -212,6 +217,9 @@ impl<'a> CheckHeaders<'a> {
 
 impl Headers for CheckHeaders<'_> {
     fn get(&self, name: &str) -> Values<'_> {
+        if let (Some(span), "traceparent") = (self.span, name) {
+            return Values::One(span);
+        }
         let mut found = self.each().filter(|(key, _)| key.len() == name.len() && key.eq_ignore_ascii_case(name.as_bytes()));
         match (found.next(), found.next()) {
             (None, _) => Values::None,
@@ -321,7 +329,7 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
         }
     }
     remove.extend(REMOVED.iter().map(|name| Bytes::from_static(name.as_bytes())));
-    let sent = CheckHeaders(http);
+    let sent = CheckHeaders { http, span: None };
     for (name, value) in sent.each() {
         // Whatever other spelling the client thought of.
         if let Ok(name) = str::from_utf8(name)

@@ -55,8 +55,8 @@ async fn every_case_has_the_same_answer_at_every_door() {
         for (id, door, case) in decided {
             let line = lines.get(&id);
             let said = |name: &str| line.and_then(|line| line[name].as_str());
-            let found = (said("door").unwrap_or_default(), said("reason").unwrap_or_default());
-            let expected = (door.of_the_gate(), case.reason_at(door));
+            let found = ["door", "outcome", "reason"].map(|name| said(name).unwrap_or_default());
+            let expected = [door.of_the_gate(), case.outcome_at(door), case.reason_at(door)];
             if found != expected {
                 failures.push(format!("{}: {} at {door:?}: the audit line of {id} says {found:?}, not {expected:?}", file.name, case.name));
             }

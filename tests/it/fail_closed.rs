@@ -72,7 +72,7 @@ async fn without_a_loaded_set_every_decision_is_503() {
             assert_eq!((denial.reason.as_str(), denial.reason.status(), verdict.generation), ("not_ready", 503, 0));
         }
     }
-    let response = check(&gate, &[], &Asked::get("/open", None).check()).await;
+    let response = check(&gate, &[], (&Asked::get("/open", None).check(), None)).await;
     assert_eq!((status(&response), reason(&response).as_deref()), (503, Some("not_ready")));
     assert_eq!(grpc::denied_header(&response, "retry-after").as_deref(), Some("1"));
     assert_eq!(response.status.unwrap().code, 14, "UNAVAILABLE");

@@ -31,6 +31,7 @@ mod management;
 mod mfa;
 mod reload;
 mod secrets;
+mod shadow;
 mod store;
 mod streams;
 mod tls;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use scopegate::policy::judge::Question;
 use scopegate::policy::pattern::Pattern;
 use scopegate::policy::table::Table;
-use scopegate::policy::{Access, Needs, Outcome, Policy, Reason, Rule, Tools};
+use scopegate::policy::{Access, Mode, Needs, Outcome, Policy, Reason, Rule, Tools};
 use scopegate::principal::roles::{Definition, Roles};
 use scopegate::principal::{Caller, Cause, Listed, Named, Proof, SourceId, Who};
 use scopegate::request::{Body, RawRequest, RequestView};
@@ -85,7 +85,7 @@ struct Asked {
     factor: Option<i64>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Allow,
     Deny,
@@ -176,7 +176,7 @@ fn try_rule(random: &mut Random) {
     let scopes = ScopeSet::new(asked.held.iter().map(|text| Scope::parse(text).unwrap()).collect(), &universe);
     let mut all_roles = roles();
     let (set, _) = all_roles.assign(asked.roles.iter().map(|role| (*role).to_owned()).collect());
-    let policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None, watched: Box::default() };
+    let mut policy = Policy { table, rules: vec![rule], default: default_rule, universe, cors: None, watched: Box::default() };
 
     let said: Vec<(&str, &[u8])> = asked.said_tenants.iter().map(|tenant| ("X-Tenant-Id", tenant.as_bytes())).collect();
     let headers = said.as_slice();
@@ -200,13 +200,15 @@ fn try_rule(random: &mut Random) {
         }),
         factor: asked.factor,
     };
-    let (proof, proved) = match random.below(8) {
+    let (proof, proved) = match random.below(10) {
         0 => (Proof::Nothing, None),
         1 => (Proof::Ambiguous, None),
+        3 => (Proof::Unreachable, None),
+        4 => (Proof::NoProfile, None),
         2 => (Proof::Refused { cause: random.pick(&[Cause::Unknown, Cause::Expired]), id: Some(Named::Listed("id")) }, None),
         _ => (Proof::Caller(caller), Some(&asked)),
     };
-    let decision = policy.judge(&view, question, |_| proof);
+    let decision = policy.judge(&view, question, |_| proof.clone());
     let answer = match &decision.outcome {
         Outcome::Allow(_) => Answer::Allow,
         Outcome::Deny(_) => Answer::Deny,
@@ -220,8 +222,34 @@ fn try_rule(random: &mut Random) {
         assert!(!lacking.is_empty() && lacking.iter().all(|scope| !holds(&asked.held, scope)), "{missing:?} of {:?}", asked.held);
         assert_eq!(decision.denial().map(|denial| denial.reason), Some(Reason::InsufficientScope));
     }
+    assert_eq!(decision.shadow, None, "nothing is in shadow");
+    let (denial, caller) = (decision.denial().cloned(), decision.caller.as_ref().map(|caller| caller.source));
+    let mut in_shadow = || if random.once_in(2) { Mode::Shadow } else { Mode::Enforce };
+    let (route, default) = (in_shadow(), in_shadow());
+    policy.rules[0].mode = route;
+    policy.default.mode = default;
+    policy.watched = random.some_of(&[SourceId(0), SourceId(1)]).into();
+    let mode = if named { route } else { default };
+    let spared = denial.as_ref().is_some_and(|denial| is_spared(denial.reason, mode, caller.is_some_and(|source| policy.watched.contains(&source))));
+    let again = policy.judge(&view, question, |_| proof);
+    assert_eq!(again.caller.as_ref().map(|caller| caller.source), caller, "nobody becomes somebody");
+    match &again.outcome {
+        Outcome::Allow(_) if spared => assert_eq!(again.shadow, denial),
+        Outcome::Allow(_) => assert_eq!((answer, &again.shadow), (Answer::Allow, &None), "{denial:?} in {mode:?}"),
+        Outcome::Inspect { .. } => assert_eq!((answer, &again.shadow), (Answer::Inspect, &None)),
+        Outcome::Deny(said) => assert_eq!((Some(said), &again.shadow, spared), (denial.as_ref(), &None, false)),
+        Outcome::Wait(_) | Outcome::Preflight(_) => panic!("{:?}", again.outcome),
+    }
 }
 
+/// What passes in shadow, by what it means: all that policy denies on a route in shadow, and of a caller of a source in shadow what it may not do.
+fn is_spared(reason: Reason, route: Mode, source: bool) -> bool {
+    let status = reason.status();
+    let by_route = matches!(status, 401 | 403 | 404 | 429) || [Reason::Unavailable, Reason::PartialBody].contains(&reason);
+    (route == Mode::Shadow && by_route) || (source && (matches!(status, 403 | 429) || reason == Reason::StepUp))
+}
+
+/// In shadow, it lets in whom the rule lets in and whomever shadow spares, and tells of these what it would have said to them.
 #[test]
 fn the_judge_lets_in_exactly_whom_the_rule_lets_in() {
     check(200_000, try_rule);

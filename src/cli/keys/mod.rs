@@ -1,17 +1,15 @@
 //! `scopegate keys …`: managed keys, by the management API of a gate that runs.
 //! Takes no token and no key from an argument, and prints a new key once.
 
-mod client;
-
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::client::{Call, Service};
 use super::token::{contents, instant};
 use crate::config::quantity;
-use client::{Call, Service};
 
 const PATH: &str = "/tenant/api-keys";
 
@@ -152,7 +150,7 @@ impl List {
         let mut all = Vec::new();
         loop {
             let call = Call { method: Method::GET, path: &path, body: None, once: None };
-            let page = self.service.ask(&token, &call)??;
+            let page = self.service.ask(Some(&token), &call)??;
             all.extend(page.get("keys").and_then(Value::as_array).cloned().unwrap_or_default());
             let Some(next) = page.get("next_cursor").and_then(Value::as_str) else { break };
             path = format!("{PATH}?limit=1000&cursor={}", segment(next));
@@ -194,7 +192,7 @@ impl Rotate {
 /// Asks for a new secret, and prints it to standard output alone.
 fn made(service: &Service, path: &str, body: &Value) -> Result<bool, String> {
     let once = once()?;
-    let said = service.ask(&service.token()?, &Call { method: Method::POST, path, body: Some(body), once: Some(&once) })??;
+    let said = service.ask(Some(&service.token()?), &Call { method: Method::POST, path, body: Some(body), once: Some(&once) })??;
     if service.json {
         println!("{said:#}");
         return Ok(true);
@@ -210,14 +208,14 @@ fn made(service: &Service, path: &str, body: &Value) -> Result<bool, String> {
 impl One {
     fn get(self) -> Result<bool, String> {
         let path = format!("{PATH}/{}", segment(&self.id));
-        let said = self.service.ask(&self.service.token()?, &Call { method: Method::GET, path: &path, body: None, once: None })??;
+        let said = self.service.ask(Some(&self.service.token()?), &Call { method: Method::GET, path: &path, body: None, once: None })??;
         show(&self.service, &said);
         Ok(true)
     }
 
     fn revoke(self) -> Result<bool, String> {
         let path = format!("{PATH}/{}", segment(&self.id));
-        self.service.ask(&self.service.token()?, &Call { method: Method::DELETE, path: &path, body: None, once: None })??;
+        self.service.ask(Some(&self.service.token()?), &Call { method: Method::DELETE, path: &path, body: None, once: None })??;
         eprintln!("{} is revoked", self.id);
         Ok(true)
     }
@@ -242,7 +240,7 @@ impl Patch {
             Some(expires) => say("expires_at", json!(instant(expires)?)),
         }
         let (path, body) = (format!("{PATH}/{}", segment(&self.id)), Value::Object(body));
-        let said = self.service.ask(&self.service.token()?, &Call { method: Method::PATCH, path: &path, body: Some(&body), once: None })??;
+        let said = self.service.ask(Some(&self.service.token()?), &Call { method: Method::PATCH, path: &path, body: Some(&body), once: None })??;
         show(&self.service, &said);
         Ok(true)
     }
@@ -257,7 +255,7 @@ impl Import {
         let body = if said.is_array() { json!({"keys": said}) } else { said };
         let (path, once) = (format!("{PATH}/import"), once()?);
         let call = Call { method: Method::POST, path: &path, body: Some(&body), once: Some(&once) };
-        let said = self.service.ask(&self.service.token()?, &call)??;
+        let said = self.service.ask(Some(&self.service.token()?), &call)??;
         match self.service.json {
             true => println!("{said:#}"),
             false => said.get("keys").and_then(Value::as_array).into_iter().flatten().for_each(|key| println!("{}", line(key))),

@@ -3,7 +3,8 @@
 
 use crate::config::{Faults, Loaded};
 use crate::gate::unix_now;
-use crate::policy::explain::{Considered, considered, needs_text};
+use crate::policy::considered::{Considered, considered};
+use crate::policy::explain::needs_text;
 use crate::policy::judge::Question;
 use crate::policy::{Decision, Denial, Outcome};
 use crate::principal::roles::RoleSet;

@@ -151,7 +151,7 @@ impl Verdict {
         }
         lines.push(format!("why: {}", told.join("; ")));
         let others = why.considered.iter().filter(|other| Some(&other.rule) != why.rule.as_ref());
-        lines.extend(others.map(|other| format!("considered: `{}` ({})", other.rule, other.verdict)));
+        lines.extend(others.map(|other| format!("considered: `{}` ({})", other.rule, other.why.as_deref().unwrap_or(other.verdict))));
         lines
     }
 }

@@ -20,6 +20,7 @@ use crate::config::telemetry;
 use crate::gate::Door;
 use collector::{Command, Lane, Lanes};
 use line::Style;
+pub use line::shortened;
 use output::Output;
 use rotation::Rotated;
 

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::recorded::recorded;
 use super::{Admin, problem};
 use crate::gate::unix_now;
 use crate::policy::Reason;
@@ -16,8 +17,23 @@ use crate::request::{Body, Headers, Link, RawRequest, Values};
 use crate::transport::headers::opens_websocket;
 
 #[derive(Deserialize)]
+#[serde(untagged)]
+enum Ask {
+    Decision(Decided),
+    Request(Described),
+}
+
+/// A decision that was taken.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ask {
+struct Decided {
+    decision_id: String,
+}
+
+/// A request that nobody made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
     method: String,
     path: String,
     host: Option<String>,
@@ -45,10 +61,25 @@ pub async fn explained(State(admin): State<Admin>, body: axum::body::Bytes) -> R
         Ok(ask) => ask,
         // The parser's message could quote a token out of `headers`.
         Err(_) => {
-            let message = "The body is {\"method\",\"path\",\"host\",\"headers\"|\"credential_id\",\"body\"}, all texts";
+            let message = "The body is {\"decision_id\"} or {\"method\",\"path\",\"host\",\"headers\"|\"credential_id\",\"body\"}, all texts";
             return problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", message);
         }
     };
+    // Everybody may be looked through for who holds a scope.
+    tokio::task::block_in_place(|| match ask {
+        Ask::Decision(Decided { decision_id }) => of_decision(&admin, &decision_id),
+        Ask::Request(described) => of_request(&admin, &described),
+    })
+}
+
+fn of_decision(admin: &Admin, id: &str) -> Response {
+    match recorded(&admin.gate, id) {
+        Ok(recorded) => ([(header::CACHE_CONTROL, "no-store")], Json(recorded)).into_response(),
+        Err(why) => problem(StatusCode::NOT_FOUND, "not_found", &why),
+    }
+}
+
+fn of_request(admin: &Admin, ask: &Described) -> Response {
     let guard = admin.gate.live.current();
     let Some(snapshot) = guard.as_deref() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Reason::NotReady.message());

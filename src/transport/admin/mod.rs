@@ -1,9 +1,11 @@
 //! The operator's door: alive, ready, metrics, reload, explain, the report of what passes in shadow, the panel.
 //! Health never evaluates a credential; what changes or reveals something does, unless only this machine can reach the door.
 
+pub mod decisions;
 mod explain;
 pub mod guard;
 pub mod origin;
+pub mod recorded;
 mod shadow;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::live::reload::Reloader;
 use crate::management::Api;
 use crate::panel;
 use crate::telemetry::exposition::Format;
+use decisions::{Readers, decisions};
 use explain::explained;
 use guard::guard;
 use origin::Audience;
@@ -38,9 +41,11 @@ pub struct Admin {
 }
 
 pub fn router(admin: Admin) -> Router {
+    let readers = Readers::default();
     let operator = Router::new()
         .route("/reload", post(reload))
         .route("/explain", post(explained))
+        .route("/decisions", get(async move |state, request| decisions(state, readers.clone(), request).await))
         .route("/shadow", get(shadow::report).delete(shadow::clear))
         .route_layer(from_fn_with_state(admin.clone(), guard))
         .layer(DefaultBodyLimit::max(bounds::ADMIN_BODY));
@@ -64,7 +69,7 @@ async fn managed(State(admin): State<Admin>, request: Request) -> Response {
     match &admin.management {
         Some(api) => api.serve(request).await,
         None => {
-            let message = "Known are /panel, /healthz, /readyz, /metrics, /reload, /explain and /shadow; a `store` adds more";
+            let message = "Known are /panel, /healthz, /readyz, /metrics, /reload, /explain, /decisions and /shadow; a `store` adds more";
             problem(StatusCode::NOT_FOUND, "not_found", message)
         }
     }

@@ -13,6 +13,7 @@ use crate::identity::{FIXED, PREFIX};
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::request::path::{NormalPath, split_target};
+use crate::telemetry::trace::Context;
 use crate::transport::arrival::About;
 use crate::transport::headers;
 
@@ -30,6 +31,7 @@ const FIXED_NAMES: [HeaderName; 5] = [
 /// RFC 9440 §2.4: who ends TLS lets nobody else say what certificate was shown; applications read `-` and `_` alike.
 const CERTIFICATES: [&str; 6] = ["client-cert", "client_cert", "client-cert-chain", "client-cert_chain", "client_cert-chain", "client_cert_chain"];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -64,7 +66,11 @@ impl Peer {
 }
 
 /// Makes `parts` what goes on.
-pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &Verdict<'_>, peer: &Peer) -> Result<(), Reason> {
+pub fn prepare(
+    parts: &mut http::request::Parts,
+    (snapshot, verdict, trace): (&Snapshot, &Verdict<'_>, Option<Context>),
+    peer: &Peer,
+) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(parts.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes());
     let hidden = Hidden::of(verdict.hidden(snapshot), &parts.headers, query.filter(|_| verdict.query));
@@ -100,8 +106,12 @@ pub fn prepare(parts: &mut http::request::Parts, snapshot: &Snapshot, verdict: &
         };
         parts.headers.insert(name, value);
     }
-    if let Some(trace) = verdict.trace.and_then(|trace| HeaderValue::from_str(&trace.header()).ok()) {
-        parts.headers.insert(TRACEPARENT, trace);
+    if let Some(trace) = trace {
+        let header = HeaderValue::from_str(&trace.header()).map_err(|_| Reason::NotReady)?;
+        parts.headers.insert(TRACEPARENT, header);
+        if trace.is_root() {
+            parts.headers.remove(TRACESTATE);
+        }
     }
     Ok(())
 }

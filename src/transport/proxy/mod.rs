@@ -46,6 +46,7 @@ use crate::management::Api;
 use crate::policy::{Decision, Outcome, Reason};
 use crate::request::Body;
 use crate::telemetry::DecisionId;
+use crate::telemetry::span::Call;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::{FORWARDED_FOR, Peer};
@@ -107,6 +108,8 @@ struct Onward {
     sharing: Sharing,
     /// For shared caches, and the place whose credential it is; `None` where they know.
     place: Option<Place>,
+    /// Where traces are on, of the request on its way to the upstream.
+    call: Option<Call>,
 }
 
 impl Proxy {
@@ -175,7 +178,7 @@ impl Connection {
             Ok(passed) => passed,
             Err(response) => return (*response, None),
         };
-        let Passed { parts, body, keeping, onward, standing } = passed;
+        let Passed { parts, body, keeping, mut onward, standing } = passed;
         let is_grpc = answer::is_grpc_type(&parts.headers);
         let started = Instant::now();
         let mut standing = Some(standing);
@@ -184,9 +187,12 @@ impl Connection {
             None => self.send(Request::from_parts(parts, body)).await,
         };
         gate.telemetry.metrics.upstream.observe(started.elapsed());
+        let answered = answered.map_err(|reason| if keeping.is_broken() { Reason::RequestTimeout } else { reason });
+        if let Some(call) = onward.call.take() {
+            call.ended(answered.as_ref().map(|response| response.status().as_u16()).map_err(|reason| *reason));
+        }
         let mut response = answered.unwrap_or_else(|reason| {
             // Not a decision: the request was allowed, and the upstream did not answer.
-            let reason = if keeping.is_broken() { Reason::RequestTimeout } else { reason };
             answer::denied(&reason.into(), DecisionId::next()).map(Either::Right)
         });
         if keeping.is_broken() {
@@ -290,10 +296,15 @@ impl Connection {
     fn finish(&self, snapshot: Option<&Snapshot>, verdict: &Verdict<'_>, parts: &mut http::request::Parts) -> Result<Onward, Refused> {
         let Verdict { decision, id, .. } = verdict;
         let denial = match (&decision.outcome, snapshot) {
-            (Outcome::Allow(_), Some(snapshot)) => match forward::prepare(parts, snapshot, verdict, &self.peer) {
-                Ok(()) => return Ok(Onward::of(decision)),
-                Err(reason) => reason.into(),
-            },
+            (Outcome::Allow(_), Some(snapshot)) => {
+                let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+                let server = self.proxy.pool.upstream().target.server(self.lease.destination);
+                let call = Call::begin(&self.proxy.gate.telemetry, verdict, (parts.method.as_str(), target, &server));
+                match forward::prepare(parts, (snapshot, verdict, call.as_ref().map(Call::context)), &self.peer) {
+                    Ok(()) => return Ok(Onward { call, ..Onward::of(decision) }),
+                    Err(reason) => reason.into(),
+                }
+            }
             (Outcome::Preflight(preflight), _) => {
                 return Err(Box::new(answer::preflight(preflight, &decision.share, *id).map(Either::Right)));
             }
@@ -310,7 +321,7 @@ impl Onward {
     fn of(decision: &Decision<'_>) -> Self {
         let sharing = if decision.owns_cors() { answer::sharing(&decision.share) } else { Sharing::new() };
         let place = decision.caller.as_ref().and_then(|caller| caller.place).filter(|place| place.caching() != Caching::Known);
-        Self { sharing, place: place.cloned() }
+        Self { sharing, place: place.cloned(), call: None }
     }
 
     fn caching(&self) -> Caching<'_> {

@@ -50,7 +50,7 @@ fn gate() -> &'static Gate {
 pub fn hold(data: &[u8]) {
     let Ok(request) = CheckRequest::decode(data) else { return };
     // No source of this configuration asks anybody outside, so that the answer is there at once.
-    let mut asked = std::pin::pin!(check(gate(), &[], &request));
+    let mut asked = std::pin::pin!(check(gate(), &[], (&request, None)));
     let Poll::Ready(response) = asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) else { panic!("it waits") };
     let bytes = response.encode_to_vec();
     assert_eq!(CheckResponse::decode(bytes.as_slice()).as_ref(), Ok(&response));

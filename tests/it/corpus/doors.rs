@@ -91,6 +91,7 @@ impl<'a> Doors<'a> {
         let target = got.head.split(|byte| *byte == b' ').nth(1).unwrap_or_default().to_vec();
         same("body at the upstream", &got.body, &bytes(case.body.as_deref().unwrap_or_default()))?;
         same("method at the upstream", &got.first.split(' ').next(), &Some(&*case.method))?;
+        same("a header of the gate's in the answer", &reply.headers.iter().any(|(name, _)| name.starts_with("x-scopegate-")), &false)?;
         self.told(case, expect, &Forwarded { target, headers: got.headers })?;
         Ok(None)
     }
@@ -122,10 +123,14 @@ impl<'a> Doors<'a> {
                 let told = denied(expect, &Answer { status: expect.status, headers, body: denial.body.to_vec() }, false)?;
                 same("decision in header and metadata", &told, &id)?;
             }
+            Some(HttpResponse::OkResponse(ok)) if ok.response_headers_to_add.iter().any(for_the_client) => {
+                return Err("the client is told more than it has to know".into());
+            }
             _ => {
                 let (target, headers) = grpc::forwarded(&asked, &response);
                 self.told(case, expect, &Forwarded { target, headers })?;
                 same("id in the metadata", &grpc::metadata(&response, "id"), &expect.id)?;
+                same("shadow in the metadata", &grpc::metadata(&response, "shadow"), &expect.shadow)?;
             }
         }
         Ok(id)
@@ -148,6 +153,7 @@ impl<'a> Doors<'a> {
         // This mode has no way to set a path: Envoy sends on what it normalised itself.
         let target = bytes(expect.upstream_target.as_deref().unwrap_or(&case.target));
         self.told(case, expect, &Forwarded { target, headers: list })?;
+        same("x-scopegate-shadow", &reply.header("x-scopegate-shadow"), &expect.shadow)?;
         Ok(reply.header("x-scopegate-decision"))
     }
 
@@ -178,6 +184,7 @@ impl<'a> Doors<'a> {
         for name in expect.absent.iter().filter(|name| ours(name)) {
             same(name, &reply.header(name).as_deref(), &Some(""))?;
         }
+        same("x-scopegate-shadow", &reply.header("x-scopegate-shadow"), &expect.shadow)?;
         self.left(case, expect, &reply)?;
         Ok(reply.header("x-scopegate-decision"))
     }
@@ -229,7 +236,7 @@ impl<'a> Doors<'a> {
     }
 
     fn identity_of(&self, reply: &Reply) -> Vec<Header> {
-        let for_the_proxy = ["x-scopegate-decision", "x-scopegate-target"];
+        let for_the_proxy = ["x-scopegate-decision", "x-scopegate-target", "x-scopegate-shadow"];
         let ours = |name: &str| (name.starts_with("x-scopegate-") && !for_the_proxy.contains(&name)) || self.configured(name) || name == "cookie";
         reply.headers.iter().filter(|(name, _)| ours(name)).cloned().collect()
     }
@@ -271,6 +278,11 @@ fn denied(expect: &Expect, answer: &Answer, to_head: bool) -> Result<Option<Stri
         return Err(format!("decision is {id:?}"));
     }
     Ok(id)
+}
+
+/// Whether an answer that goes through is given a header of the gate's.
+fn for_the_client(option: &proto::HeaderValueOption) -> bool {
+    option.header.as_ref().is_some_and(|header| header.key.starts_with(b"x-scopegate-"))
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {

@@ -353,7 +353,7 @@ async fn two_thousand_pieces_of_junk_open_nothing_and_break_nothing() {
         assert!(matches!(denial.reason.status(), 400 | 401 | 503), "{round}: {denial:?}");
         *reasons.entry(denial.reason.as_str()).or_default() += 1;
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let response = check(&gate, &[], &Asked { headers, raw: round % 2 == 0, ..Asked::get(&target, None) }.check()).await;
+        let response = check(&gate, &[], (&Asked { headers, raw: round % 2 == 0, ..Asked::get(&target, None) }.check(), None)).await;
         assert_eq!(reason(&response).as_deref(), Some(denial.reason.as_str()), "{round}");
     }
     for reason in ["invalid_credential", "ambiguous_credential", "credential_unavailable", "invalid_query"] {

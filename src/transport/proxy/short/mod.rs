@@ -24,6 +24,7 @@ use crate::gate::Door;
 use crate::policy::{Outcome, Reason};
 use crate::request::{Body, Link, RawRequest};
 use crate::telemetry::DecisionId;
+use crate::telemetry::span::Call;
 use crate::transport::answer as own;
 use crate::transport::arrival::Arrival;
 use crate::transport::pulse::Overrun;
@@ -124,7 +125,7 @@ impl Way<'_> {
         let close = head.close || self.connection.proxy.leaving.is_cancelled();
         let served = match self.decide(&head, close).await {
             Decided::Answered => self.client.write(&self.out).await.map(|()| true),
-            Decided::Passed(onward, id) => self.pass((&head, id), &onward, close).await,
+            Decided::Passed(onward, id) => self.pass((&head, id), onward, close).await,
         };
         let goes_on = served?;
         // What came behind this request, before and after the answer.
@@ -149,10 +150,14 @@ impl Way<'_> {
         let decision = &verdict.decision;
         self.out.clear();
         let denial = match (&decision.outcome, snapshot) {
-            (Outcome::Allow(_), Some(snapshot)) => match request::write(&mut self.out, head, (snapshot, &verdict), &self.connection.peer) {
-                Ok(()) => return Decided::Passed(Onward::of(decision), verdict.id),
-                Err(reason) => reason.into(),
-            },
+            (Outcome::Allow(_), Some(snapshot)) => {
+                let call = Call::begin(&gate.telemetry, &verdict, (head.method, head.target, self.authority));
+                let trace = call.as_ref().map(Call::context);
+                match request::write(&mut self.out, head, (snapshot, &verdict, trace), &self.connection.peer) {
+                    Ok(()) => return Decided::Passed(Onward { call, ..Onward::of(decision) }, verdict.id),
+                    Err(reason) => reason.into(),
+                }
+            }
             (Outcome::Preflight(preflight), _) => {
                 let answer = own::preflight(preflight, &decision.share, verdict.id);
                 response::own(&mut self.out, answer, (head.method, close));
@@ -168,16 +173,16 @@ impl Way<'_> {
     }
 
     /// Takes the request in `out` to the upstream and the answer back. Whether the client's connection goes on.
-    async fn pass(&mut self, (request, id): (&Head<'_>, DecisionId), onward: &Onward, close: bool) -> io::Result<bool> {
+    async fn pass(&mut self, (request, id): (&Head<'_>, DecisionId), mut onward: Onward, close: bool) -> io::Result<bool> {
         let method = request.method;
-        let started = Instant::now();
+        let (started, call) = (Instant::now(), onward.call.take());
         let answered = self.ask(method).await?;
         self.connection.proxy.gate.telemetry.metrics.upstream.observe(started.elapsed());
         self.out.clear();
         let read = |upstream: &mut Straight, length: usize, out: &mut Vec<u8>| {
             let answer = Answer::read(upstream.inbox.get(..length)?, method)?;
-            response::head(out, &answer, onward, close);
-            Some((answer.framing, answer.keep, answer.lasts()))
+            response::head(out, &answer, &onward, close);
+            Some((answer.framing, answer.keep, answer.lasts(), answer.status))
         };
         let taken = match (answered, self.upstream.take()) {
             (Ok(length), Some(mut upstream)) => match read(&mut upstream, length, &mut self.out) {
@@ -190,8 +195,11 @@ impl Way<'_> {
             (Ok(_), None) => Err(Reason::BadGateway),
             (Err(reason), _) => Err(reason),
         };
+        if let Some(call) = call {
+            call.ended(taken.as_ref().map(|(_, (.., status))| *status).map_err(|reason| *reason));
+        }
         match taken {
-            Ok((mut upstream, (framing, keep, lasts))) => {
+            Ok((mut upstream, (framing, keep, lasts, _))) => {
                 let mut until = Until(lasts.then(|| self.standing(request, id)));
                 if let Some(why) = relay(&mut self.client, (&mut upstream, &mut until), framing, &mut self.out).await? {
                     self.connection.proxy.gate.telemetry.ended(Door::Proxy, id, why);

@@ -10,14 +10,19 @@ use crate::gate::Verdict;
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::request::path::split_target;
+use crate::telemetry::trace::Context;
 use crate::transport::proxy::forward::{Peer, pinned};
 
-pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot, &Verdict<'_>), peer: &Peer) -> Result<(), Reason> {
+pub fn write(
+    out: &mut Vec<u8>,
+    head: &Head<'_>,
+    (snapshot, verdict, trace): (&Snapshot, &Verdict<'_>, Option<Context>),
+    peer: &Peer,
+) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(head.target.as_bytes());
     let hidden = Hidden::of(verdict.hidden(snapshot), &head.lines, query.filter(|_| verdict.query));
     let target = pinned(head.target.as_bytes(), hidden.query)?;
-    let trace = verdict.trace.map(|trace| trace.header());
     for part in [head.method, " ", target.as_deref().unwrap_or(head.target), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -25,7 +30,7 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot
         let is = |other: &str| name.len() == other.len() && name.eq_ignore_ascii_case(other);
         let goes = hidden.headers.iter().any(|hidden| is(hidden))
             || (hidden.cookie.is_some() && is("cookie"))
-            || (trace.is_some() && is("traceparent"))
+            || trace.is_some_and(|trace| is("traceparent") || (trace.is_root() && is("tracestate")))
             || peer.is_mute_on(name)
             || snapshot.identity.sets(name, caller)
             || snapshot.identity.owns(name, value, caller);
@@ -52,7 +57,7 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, (snapshot, verdict): (&Snapshot
         }
     }
     if let Some(trace) = trace {
-        line(out, "traceparent", trace.as_bytes());
+        line(out, "traceparent", trace.header().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     Ok(())

@@ -1,4 +1,4 @@
-//! One call of the management API: a request over TCP, TLS or a Unix socket into its JSON answer.
+//! One call of a gate that runs: a request over TCP, TLS or a Unix socket into its JSON answer.
 //! Sends the token to nobody but who was named, and in clear to this machine alone.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use zeroize::Zeroizing;
 
-use crate::cli::token::{contents, without_line_end};
+use super::token::{contents, without_line_end};
 use crate::fetch;
 
 /// Longer than the gate waits for its store.
@@ -61,8 +61,13 @@ impl Service {
         Ok(Zeroizing::new(text.to_owned()))
     }
 
+    /// The token, where a file is named: this machine's own operator door asks for none.
+    pub fn named_token(&self) -> Result<Option<Zeroizing<String>>, String> {
+        self.token_file.as_ref().map(|_| self.token()).transpose()
+    }
+
     /// `Ok(Err(…))` where it answers, and refuses.
-    pub fn ask(&self, token: &str, call: &Call<'_>) -> Result<Result<Value, Refusal>, String> {
+    pub fn ask(&self, token: Option<&str>, call: &Call<'_>) -> Result<Result<Value, Refusal>, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let asked = async {
             match self.exchange(token, call).await {
@@ -80,7 +85,7 @@ impl Service {
         Ok(Err(refusal(status, &said)))
     }
 
-    async fn exchange(&self, token: &str, call: &Call<'_>) -> Result<(StatusCode, Bytes), String> {
+    async fn exchange(&self, token: Option<&str>, call: &Call<'_>) -> Result<(StatusCode, Bytes), String> {
         let broken = |why: String| format!("{} cannot be asked: {why}", self.url);
         let (stream, host) = self.connect().await.map_err(broken)?;
         let request = request(call, token, &host).map_err(|error| broken(error.to_string()))?;
@@ -118,10 +123,13 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-fn request(call: &Call<'_>, token: &str, host: &str) -> http::Result<Request<Full<Bytes>>> {
-    let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
-    bearer.set_sensitive(true);
-    let mut request = Request::builder().method(call.method.clone()).uri(call.path).header(HOST, host).header(AUTHORIZATION, bearer);
+fn request(call: &Call<'_>, token: Option<&str>, host: &str) -> http::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder().method(call.method.clone()).uri(call.path).header(HOST, host);
+    if let Some(token) = token {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
+        bearer.set_sensitive(true);
+        request = request.header(AUTHORIZATION, bearer);
+    }
     if let Some(once) = call.once {
         request = request.header(HeaderName::from_static("idempotency-key"), once);
     }
