@@ -8,6 +8,7 @@ mod backstage_tokens;
 mod browser;
 mod client;
 mod clients;
+mod coverage;
 mod demo;
 mod differential;
 mod envoy;

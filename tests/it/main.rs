@@ -16,6 +16,7 @@ mod cases;
 mod commands;
 mod corpus;
 mod cors;
+mod coverage;
 mod doors;
 mod drain;
 mod egress;
