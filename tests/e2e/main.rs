@@ -17,6 +17,7 @@ mod firebase;
 mod gate;
 mod grpc;
 mod haproxy;
+mod helm;
 mod intercept;
 mod jwt;
 mod limits;

@@ -11,6 +11,7 @@ mod bad_input;
 mod book;
 mod bounds;
 mod caching;
+mod cases;
 mod commands;
 mod corpus;
 mod cors;
