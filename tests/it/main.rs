@@ -30,6 +30,7 @@ mod limits;
 mod malformed;
 mod management;
 mod mfa;
+mod panel;
 mod reload;
 mod secrets;
 mod shadow;
