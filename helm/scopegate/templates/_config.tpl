@@ -1,0 +1,91 @@
+{{/* The configuration: what the chart knows, and the text of the user behind it. */}}
+
+{{/* What the chart writes; the user's text is behind it, so that the order of its credentials stays. */}}
+{{- define "scopegate.settings" -}}
+{{- $doors := .Values.doors -}}
+{{- $admin := printf "%s:%v" (ternary $doors.address "127.0.0.1" $doors.admin.expose) $doors.admin.port -}}
+listen:
+{{- if eq .Values.mode "sidecar" }}
+  proxy: {{ printf "%s:%v" $doors.address .Values.sidecar.port | quote }}
+  ext_authz: "off"
+  forward_auth: "off"
+{{- else }}
+  ext_authz: {{ ternary (printf "%s:%v" $doors.address $doors.extAuthz.port) "off" $doors.extAuthz.enabled | quote }}
+  forward_auth: {{ ternary (printf "%s:%v" $doors.address $doors.forwardAuth.port) "off" $doors.forwardAuth.enabled | quote }}
+{{- end }}
+  admin: {{ $admin | quote }}
+{{- if eq .Values.mode "sidecar" }}
+upstream: http://127.0.0.1:{{ .Values.sidecar.upstreamPort }}
+{{- end }}
+lame_duck: {{ .Values.shutdown.lameDuckSeconds }}s
+drain_timeout: {{ .Values.shutdown.drainSeconds }}s
+key_cache: /var/lib/scopegate/keys
+{{- with .Values.store }}
+{{- if .secret }}
+store: {url_file: secrets/store/url, stale_for: {{ .staleFor }}}
+store_keys: {file: secrets/store/keys}
+{{- end }}
+{{- end }}
+{{- with .Values.limits }}
+{{- if .secret }}
+limits: {backend_file: secrets/limits/url, timeout: {{ .timeout }}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Every request is denied, and nobody is known. */}}
+{{- define "scopegate.denyAll" -}}
+credentials:
+  tokens: {kind: static, file: tokens/tokens.json}
+routes:
+  /: deny
+{{- end -}}
+
+{{- define "scopegate.config" -}}
+{{- include "scopegate.checks" . -}}
+# Of the chart's values.
+{{ include "scopegate.settings" . }}
+# Of the value `config`.
+{{ .Values.config | default (include "scopegate.denyAll" .) | trim }}
+{{- end -}}
+
+{{/* One entry that no token fits: nobody knows a text with this digest, and it is disabled. */}}
+{{- define "scopegate.tokenFile" -}}
+{{- $nobody := dict "id" "nobody" "token_sha256" (repeat 64 "0") "scopes" (list "nothing:none") "disabled" true -}}
+{{- .Values.tokens.entries | default (list $nobody) | toJson -}}
+{{- end -}}
+
+{{/* Changes of these keys wait for a restart (the gate refuses them while it runs): a digest of them replaces the pods, others reload. */}}
+{{- define "scopegate.settingsDigest" -}}
+{{- $user := fromYaml .Values.config -}}
+{{- $fixed := pick $user "listen" "upstream" "trusted_proxies" "telemetry" "reload" "drain_timeout" "lame_duck" "reuse_port" "tls" "proxy_protocol" "bounds" "egress" "key_cache" "management" "limits" "store" "store_keys" -}}
+{{- printf "%s\n%s" (include "scopegate.settings" .) (toJson $fixed) | sha256sum -}}
+{{- end -}}
+
+{{/* What no schema can say. Each message begins with the key. */}}
+{{- define "scopegate.checks" -}}
+{{- $user := fromYaml .Values.config -}}
+{{- if and .Values.config (hasKey $user "Error") -}}
+{{- fail (printf "config: is not YAML: %s" $user.Error) -}}
+{{- end -}}
+{{- $own := list "listen" "lame_duck" "drain_timeout" "key_cache" -}}
+{{- if eq .Values.mode "sidecar" -}}{{- $own = append $own "upstream" -}}{{- end -}}
+{{- if .Values.store.secret -}}{{- $own = concat $own (list "store" "store_keys") -}}{{- end -}}
+{{- if .Values.limits.secret -}}{{- $own = append $own "limits" -}}{{- end -}}
+{{- range $own -}}
+{{- if hasKey $user . -}}
+{{- fail (printf "config: has the key `%s`, which the chart writes: use its values" .) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $source := ($user.credentials | default dict) -}}
+{{- if and (kindIs "map" $source) (eq (toString $source.kind) "api_key") (not $.Values.store.secret) (not (hasKey $user "store")) -}}
+{{- fail (printf "store.secret: is needed by credential `%s` of config: managed keys are kept in PostgreSQL, which all replicas share" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.config .Values.existingConfigMap -}}
+{{- fail "config: stands beside existingConfigMap; one of them" -}}
+{{- end -}}
+{{- if and .Values.tokens.entries .Values.tokens.existingSecret -}}
+{{- fail "tokens.entries: stand beside tokens.existingSecret; one of them" -}}
+{{- end -}}
+{{- end -}}

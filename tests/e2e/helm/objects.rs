@@ -1,0 +1,154 @@
+//! What the chart makes of the cases: objects that Kubernetes and the other projects take, the very ones that were reviewed.
+//! `SCOPEGATE_GOLDEN=write cargo test --test e2e helm::objects` writes the reviewed files anew; look at the difference before it goes in.
+
+use std::fs;
+
+use serde_json::{Value as Json, json};
+
+use super::values::settled;
+use super::{CASES, case, faults, kubernetes, of, one, read, template};
+
+/// Oldest first.
+const VERSIONS: [&str; 9] = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
+
+#[test]
+fn every_case_is_what_was_reviewed() {
+    let write = std::env::var("SCOPEGATE_GOLDEN").is_ok_and(|value| value == "write");
+    let mut known: Vec<String> = fs::read_dir(kubernetes("golden")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    for case in CASES.iter() {
+        let file = kubernetes("golden").join(format!("{}.yaml", case.name));
+        let now = settled(&case.text);
+        if write {
+            fs::write(&file, &now).unwrap();
+        }
+        let reviewed = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(now, reviewed, "{} differs from {}", case.name, file.display());
+        known.retain(|name| *name != format!("{}.yaml", case.name));
+    }
+    assert_eq!(known, [""; 0], "no case is called so");
+}
+
+#[test]
+fn every_object_fits_the_schemas_of_kubernetes_and_of_the_other_projects() {
+    let mut objects: Vec<Json> = Vec::new();
+    for case in CASES.iter() {
+        // The oldest has fields fewer: see below.
+        objects.extend(case.objects.iter().filter(|object| object["spec"]["trafficDistribution"].is_null()).cloned());
+    }
+    assert_eq!(faults(&objects), [""; 0]);
+    let kinds = ["ServiceMonitor", "AuthorizationPolicy", "SecurityPolicy", "HTTPRoute", "ReferenceGrant", "Certificate", "Issuer"];
+    for kind in kinds.iter().chain(&["MutatingWebhookConfiguration", "NetworkPolicy", "HorizontalPodAutoscaler", "PodDisruptionBudget"]) {
+        assert!(objects.iter().any(|object| object["kind"] == **kind), "no case has a {kind}");
+    }
+}
+
+#[test]
+fn the_oldest_kubernetes_gets_what_it_knows_and_every_other_the_same() {
+    let full = case("authorizer-full");
+    let at = |version: &str| template(&full.values, &["--kube-version", version]).unwrap();
+    assert_eq!(faults(&read(&at("1.29"))), [""; 0]);
+    for version in &VERSIONS[2..] {
+        assert_eq!(at(version), full.text, "{version}");
+    }
+    let service = one(&full.objects, "Service");
+    assert_eq!(service["spec"]["trafficDistribution"], "PreferClose");
+    assert!(template(&json!({}), &["--kube-version", "1.28"]).unwrap_err().contains("1.28"));
+}
+
+#[test]
+fn the_schemas_refuse_what_is_wrong() {
+    let mut deployment = one(&case("authorizer-default").objects, "Deployment").clone();
+    deployment["spec"]["template"]["spec"]["containers"][0]["restartpolicy"] = json!("Always");
+    let gateways = &case("authorizer-gateways").objects;
+    let mut policy = one(gateways, "AuthorizationPolicy").clone();
+    policy["spec"]["action"] = json!("ASK");
+    let mut security = one(gateways, "SecurityPolicy").clone();
+    security["spec"]["extAuth"]["failopen"] = json!(false);
+    let mut route = one(gateways, "HTTPRoute").clone();
+    route["spec"]["rules"][0]["filters"][0]["externalAuth"]["protocol"] = json!("SOAP");
+    let mut monitor = one(&case("authorizer-full").objects, "ServiceMonitor").clone();
+    monitor["spec"]["endpoints"][0]["interval"] = json!("often");
+    let stranger = json!({"apiVersion": "example.com/v1", "kind": "Gate", "metadata": {"name": "x"}});
+    for object in [deployment, policy, security, route, monitor, stranger] {
+        assert!(!faults(&[object.clone()]).is_empty(), "{object}");
+    }
+}
+
+#[test]
+fn replicas_leave_without_loss() {
+    for name in ["authorizer-default", "authorizer-full"] {
+        let deployment = one(&case(name).objects, "Deployment");
+        assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}), "{name}");
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["containers"][0].get("lifecycle"), None, "SIGTERM is enough");
+        let config = &read(one(&case(name).objects, "ConfigMap")["data"]["scopegate.yaml"].as_str().unwrap())[0];
+        let seconds = |key: &str| config[key].as_str().unwrap().trim_end_matches('s').parse::<i64>().unwrap();
+        let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
+        assert!(grace > seconds("lame_duck") + seconds("drain_timeout"), "{name}: {grace}");
+        // Whoever looks at readiness sees it go within the lame duck.
+        let probe = &pod["containers"][0]["readinessProbe"];
+        assert!(probe["periodSeconds"].as_i64().unwrap() <= seconds("lame_duck"), "{name}");
+    }
+}
+
+#[test]
+fn rules_and_tokens_reload_and_settings_replace_the_pods() {
+    let pods = |values: Json| one(&read(&template(&values, &[]).unwrap()), "Deployment")["spec"]["template"].clone();
+    let rules = |route: &str, more: &str| {
+        let config = format!("credentials:\n  t: {{kind: static, file: tokens/tokens.json}}\nroutes:\n  {route}: public\n{more}");
+        pods(json!({"config": config}))
+    };
+    let before = rules("GET /a", "");
+    assert_eq!(before, rules("GET /b", ""), "a rule");
+    assert_eq!(before, rules("GET /a", "roles: {user: [\"a:b\"]}\n"), "a role");
+    let token = json!([{"id": "ci", "token": "canary-token-of-the-ci-0001", "scopes": ["a:b"]}]);
+    assert_eq!(pods(json!({})), pods(json!({"tokens": {"entries": token}})), "a token");
+    // Every setting that a running gate refuses to change, as the gate itself lists them.
+    let source = fs::read_to_string(crate::process::root().join("src/config/settings.rs")).unwrap();
+    let listed = source.split_once("pub fn changed").unwrap().1.split_once(".into_iter()").unwrap().0;
+    let keys: Vec<&str> = listed.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next()).collect();
+    assert!(keys.len() >= 16, "{keys:?}");
+    let own = ["listen", "lame_duck", "drain_timeout", "key_cache"];
+    for key in keys.iter().filter(|key| !own.contains(key)) {
+        assert_ne!(before, rules("GET /a", &format!("{key}: changed\n")), "{key}");
+    }
+    for values in
+        [json!({"shutdown": {"lameDuckSeconds": 3}}), json!({"doors": {"admin": {"expose": false}}}), json!({"limits": {"secret": "redis"}})]
+    {
+        assert_ne!(pods(json!({})), pods(values.clone()), "{values}");
+    }
+}
+
+#[test]
+fn a_door_without_peers_is_open_to_nobody() {
+    let closed = read(&template(&json!({"networkPolicy": {"enabled": true}}), &[]).unwrap());
+    let policy = &one(&closed, "NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    assert!(policy["ingress"].is_null(), "{policy}");
+    assert_eq!(policy["egress"].as_array().unwrap().len(), 1, "names alone are asked for");
+    let full = &one(&case("authorizer-full").objects, "NetworkPolicy")["spec"];
+    for rule in full["ingress"].as_array().unwrap() {
+        assert!(rule["from"].as_array().is_some_and(|peers| !peers.is_empty()), "{rule}");
+    }
+    assert_eq!(full["ingress"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn nobody_fails_open() {
+    let objects = &case("authorizer-gateways").objects;
+    assert_eq!(one(objects, "SecurityPolicy")["spec"]["extAuth"]["failOpen"], false);
+    assert_eq!(one(objects, "AuthorizationPolicy")["spec"]["action"], "CUSTOM");
+    let webhook = |name: &str| one(&case(name).objects, "MutatingWebhookConfiguration")["webhooks"][0].clone();
+    assert_eq!(webhook("injector-existing")["failurePolicy"], "Fail");
+    let arguments = |name: &str| one(&case(name).objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+    let says = |name: &str, word: &str| arguments(name).as_array().unwrap().windows(2).any(|pair| pair[0] == "--failure" && pair[1] == word);
+    assert!(says("injector-existing", "closed") && says("injector", "open"));
+    for name in ["injector", "injector-existing", "injector-cert-manager", "injector-self-signed"] {
+        assert_eq!(webhook(name)["sideEffects"], "None");
+        assert_eq!(webhook(name)["reinvocationPolicy"], "IfNeeded");
+        // The API server has to believe somebody.
+        let annotations = &one(&case(name).objects, "MutatingWebhookConfiguration")["metadata"]["annotations"];
+        assert!(webhook(name)["clientConfig"]["caBundle"].is_string() || annotations["cert-manager.io/inject-ca-from"].is_string(), "{name}");
+    }
+    assert_eq!(of(&case("injector-existing").objects, "Secret").len(), 0);
+}

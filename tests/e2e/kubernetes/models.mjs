@@ -1,0 +1,58 @@
+// A JSON list of custom resources on standard input against the schemas that their projects publish: a JSON list of faults.
+// An object whose schema is not at hand is a fault. Envoy Gateway publishes none in a package: `security_policy.json` beside this file is
+// written after its documented API, and has what the chart and `deploy/` use of it.
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+const [packages] = process.argv.slice(2);
+const require = createRequire(`${packages}/package.json`);
+const load = (name) => import(pathToFileURL(`${packages}/node_modules/${name}`).href);
+const Ajv = require("ajv").default;
+const ajv = new Ajv({ strict: false, allErrors: true });
+const policy = ajv.compile(JSON.parse(readFileSync(new URL("security_policy.json", import.meta.url), "utf8")));
+
+const groups = {
+  "security.istio.io": "@kubernetes-models/istio",
+  "networking.istio.io": "@kubernetes-models/istio",
+  "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
+  "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
+  "cert-manager.io": "@kubernetes-models/cert-manager",
+  "traefik.io": "@kubernetes-models/traefik",
+};
+
+// The package has the experimental filter of GEP-1494 as a type of its own, and the route as the standard channel has it, without.
+async function externalAuth(route) {
+  const { HTTPExternalAuthFilter } = await load("@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1/index.js");
+  for (const rule of route.spec.rules) {
+    const filters = rule.filters ?? [];
+    for (const filter of filters.filter(({ type }) => type === "ExternalAuth")) {
+      const { type, externalAuth, ...rest } = filter;
+      if (!externalAuth || Object.keys(rest).length > 0) throw new Error("a filter ExternalAuth has `externalAuth` and nothing else");
+      new HTTPExternalAuthFilter(externalAuth).validate();
+    }
+    rule.filters = filters.filter(({ type }) => type !== "ExternalAuth");
+  }
+}
+
+const faults = [];
+for (const item of JSON.parse(readFileSync(0, "utf8"))) {
+  const name = `${item.kind} ${item.metadata.name}`;
+  const [group, version] = item.apiVersion.split("/");
+  try {
+    if (group === "gateway.envoyproxy.io" && item.kind === "SecurityPolicy") {
+      if (!policy(item)) throw new Error(ajv.errorsText(policy.errors));
+      continue;
+    }
+    if (item.kind === "HTTPRoute") await externalAuth(item);
+    if (!groups[group]) throw new Error(`no schema of ${item.apiVersion} is at hand`);
+    const module = await load(`${groups[group]}/${group}/${version}/index.js`);
+    if (!module[item.kind]) throw new Error(`no schema of ${item.apiVersion} ${item.kind} is at hand`);
+    const object = new module[item.kind](item);
+    object.validate();
+    // A model keeps what it does not know; the schema of the cluster drops it, or refuses it.
+  } catch (fault) {
+    faults.push(`${name}: ${fault.message}`);
+  }
+}
+process.stdout.write(JSON.stringify(faults));
