@@ -22,6 +22,7 @@ pub mod principal;
 pub mod request;
 pub mod scope;
 pub mod store;
+pub mod suggest;
 pub mod telemetry;
 pub mod transport;
 

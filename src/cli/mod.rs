@@ -26,6 +26,7 @@ mod intercept;
 mod keys;
 mod scan;
 mod serve;
+mod suggest;
 mod test;
 mod token;
 
@@ -82,6 +83,11 @@ enum Command {
         after_help = "Examples:\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
     )]
     Intercept(intercept::Intercept),
+    /// Tell the smallest scope set that each principal used, and what it lacked, by the audit lines of a while
+    #[command(
+        after_help = "Examples:\n  scopegate suggest --decisions audit.jsonl --config scopegate.yaml\n  kubectl logs deploy/gate | scopegate suggest --decisions - --json"
+    )]
+    Suggest(suggest::Suggest),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
@@ -118,6 +124,7 @@ impl Cli {
                 println!("{:#}", shape::schema());
                 Ok(true)
             }
+            Command::Suggest(suggest) => suggest.run(),
             Command::Intercept(intercept) => intercept.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
@@ -153,6 +160,12 @@ impl Config {
         }
         Err("no configuration: write one with `scopegate init --upstream http://127.0.0.1:3000`, or name one with --config or SCOPEGATE_CONFIG"
             .into())
+    }
+
+    /// The configuration, for a command that can do without.
+    fn given(&self) -> Option<Input> {
+        let usual = || Some(PathBuf::from("scopegate.yaml")).filter(|path| path.exists());
+        self.config.clone().or_else(usual).map(Input::File)
     }
 
     /// Reads and compiles it, for commands that ask and do not serve.
