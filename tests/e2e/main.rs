@@ -26,6 +26,7 @@ mod message;
 mod mfa;
 mod mtls;
 mod network;
+mod panel;
 mod places;
 mod postgres;
 mod process;
