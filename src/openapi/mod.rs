@@ -16,6 +16,9 @@ pub use template::{Part, Template};
 /// Largest document; GitHub's takes 13 MB.
 const MAX_DOCUMENT: u64 = 128 * 1024 * 1024;
 
+/// Of a document in YAML; GitHub's has half a million.
+const MAX_NODES: usize = 5_000_000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     pub operations: Vec<Operation>,
@@ -87,8 +90,10 @@ fn value(text: &str) -> Result<Value, String> {
         return serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"));
     }
     let mut options = serde_saphyr::Options::default();
-    // Documents are large, and the operator's own.
-    options.budget = None;
+    // Documents are larger than most of what is written in YAML; how deep they may be, and what aliases may come to, stays bounded.
+    let mut budget = serde_saphyr::Budget::default();
+    (budget.max_nodes, budget.max_events, budget.max_depth) = (MAX_NODES, 4 * MAX_NODES, 128);
+    options.budget = Some(budget);
     options.strict_booleans = true;
     let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or_else(String::new, |location| format!(" at line {} column {}", location.line(), location.column()));

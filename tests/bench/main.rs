@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod checks;
+mod coverage;
 mod decisions;
 mod files;
 mod hostile;
@@ -68,7 +69,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -103,6 +104,9 @@ fn main() {
     }
     if wanted("store") {
         store::measure(effort, &mut table);
+    }
+    if wanted("coverage") {
+        coverage::measure(effort, &mut table);
     }
     table.print();
 }

@@ -8,6 +8,7 @@ mod backstage_tokens;
 mod browser;
 mod client;
 mod clients;
+mod coverage;
 mod demo;
 mod differential;
 mod envoy;
@@ -40,9 +41,9 @@ mod sign;
 mod sockets;
 mod stage;
 mod store;
+mod telemetry;
 mod together;
 mod tokens;
-mod traces;
 mod volume;
 mod websocket;
 

@@ -22,6 +22,7 @@ routes:
   GET /staff: {roles: clerk}
   GET /mobile: {credentials: mobile}
   GET /closed: deny
+  GET /watched: {scopes: orders:write, mode: shadow}
 ";
 const TOKENS: &str = r#"[
   {"id": "reader", "token": "token-of-the-reader", "scopes": ["orders:read"], "tenant": "acme"},
@@ -84,6 +85,8 @@ cases:
   - {request: GET /mobile, caller: {id: x}, expect: {reason: wrong_credential}}
   - {request: GET /mobile, caller: {id: x, credential: mobile}, expect: {decision: allow, headers: {x-scopegate-credential: mobile}}}
   - {request: GET /closed, as: reader, expect: {reason: denied}}
+  - {request: GET /watched, as: reader, expect: {decision: allow, shadow: insufficient_scope, headers: {x-who: reader}}}
+  - {request: GET /watched, caller: {roles: clerk}, expect: {decision: allow, shadow: ''}}
   - {request: GET /nowhere, as: reader, expect: {reason: no_rule, rule: default, shadow: ''}}
   - {request: GET /orders/../x, as: reader, expect: 400}
   - {request: {path: /orders, headers: {Authorization: Bearer token-of-the-reader}}, expect: {decision: allow, id: reader}}
@@ -99,7 +102,7 @@ cases:
 ";
     let desk = Desk::new(cases);
     let (status, out, err) = desk.run(&["cases.yaml"]);
-    assert_eq!((status, out.as_str(), err.as_str()), (0, "28 cases, 28 passed, 0 failed\n", ""));
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "30 cases, 30 passed, 0 failed\n", ""));
 }
 
 #[test]

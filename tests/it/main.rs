@@ -4,6 +4,7 @@
 mod harness;
 
 mod aibtcdev;
+mod audit;
 mod backflow;
 mod backstage;
 mod backstop;
@@ -15,6 +16,7 @@ mod cases;
 mod commands;
 mod corpus;
 mod cors;
+mod coverage;
 mod doors;
 mod drain;
 mod egress;

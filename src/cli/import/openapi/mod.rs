@@ -13,6 +13,7 @@ use clap::Args;
 use super::draft::Draft;
 use super::{Target, yaml};
 use crate::openapi::{self, Document};
+use need::Need;
 use routes::Route;
 
 #[derive(Debug, Args)]
@@ -48,9 +49,9 @@ pub struct Made {
 }
 
 impl Made {
-    /// A path that can be asked for as it is, for an example.
+    /// A path that can be asked for as it is and wants a token, for an example.
     pub fn example(&self) -> Option<String> {
-        let plain = |route: &&Route| route.is_reading() && !route.text().contains('{');
+        let plain = |route: &&Route| route.method == "GET" && route.need != Need::Public && !route.text().contains('{');
         self.routes.iter().find(plain).and_then(|route| Some(route.text().split_once(' ')?.1.to_owned()))
     }
 }
