@@ -27,6 +27,7 @@ mod message;
 mod mfa;
 mod mtls;
 mod network;
+mod panel;
 mod places;
 mod postgres;
 mod process;
