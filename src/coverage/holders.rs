@@ -37,15 +37,18 @@ fn needed_by(rules: &[&str]) -> String {
 
 /// What rules ask for, and which.
 struct Needed<'p> {
-    scopes: BTreeMap<ScopeId, Vec<&'p str>>,
-    roles: BTreeMap<&'p str, Vec<&'p str>>,
+    scopes: BTreeMap<ScopeId, Names<'p>>,
+    roles: BTreeMap<&'p str, Names<'p>>,
     rules: Vec<&'p Rule>,
 }
+
+type Names<'p> = Vec<&'p str>;
 
 impl<'p> Needed<'p> {
     fn of(policy: &'p Policy) -> Self {
         let rules: Vec<&Rule> = policy.rules.iter().chain([&policy.default]).collect();
-        let (mut scopes, mut roles): (BTreeMap<ScopeId, Vec<&str>>, BTreeMap<&str, Vec<&str>>) = Default::default();
+        let mut scopes: BTreeMap<ScopeId, Names<'_>> = BTreeMap::new();
+        let mut roles: BTreeMap<&str, Names<'_>> = BTreeMap::new();
         let needs = |rule: &&'p Rule| match &rule.access {
             Access::Needs(needs) => Some((&*rule.name, needs)),
             Access::Public | Access::Deny => None,

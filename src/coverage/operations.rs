@@ -132,9 +132,7 @@ impl<'a> World<'a> {
     fn public(&self, index: usize, operation: &'a Operation) -> Option<(&'a str, String)> {
         for number in self.public.iter().copied() {
             let rule = self.policy.rules.get(number)?;
-            let Some((method, host, path)) = self.won(number, operation).find(|(method, _, path)| !self.is_anothers(index, method, path)) else {
-                continue;
-            };
+            let Some((method, host, path)) = self.won(number, operation, |method, path| !self.is_anothers(index, method, path)) else { continue };
             let generic = self.fresh.generic(&operation.template).contains(&path) && method == operation.method;
             let shown = if generic { "everybody".to_owned() } else { format!("everybody's {method} {path}") };
             let at = if self.hosts.contains(&host) && self.hosts.len() > 1 { format!(" at {host}") } else { String::new() };
@@ -157,26 +155,24 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Requests for an operation that a rule wins: method, host and path.
-    fn won<'s>(&'s self, number: usize, operation: &'a Operation) -> impl Iterator<Item = (&'a str, &'s str, String)> {
-        let pattern = self.policy.table.pattern(RuleId(number));
-        let paths = pattern.map(|pattern| self.fresh.meet(&operation.template, &pattern.segments)).unwrap_or_default();
-        let takes = |method: &str| {
-            pattern.and_then(|pattern| pattern.method.as_deref()).is_none_or(|own| own == method || (own == "GET" && method == "HEAD"))
-        };
-        let methods: Vec<&str> = if paths.is_empty() { Vec::new() } else { self.methods(operation).filter(|method| takes(method)).collect() };
-        let hosts = if methods.is_empty() { Vec::new() } else { self.hosts(operation) };
-        paths.into_iter().flat_map(move |path| {
-            let (methods, hosts) = (methods.clone(), hosts.clone());
-            let asked = methods.into_iter().flat_map(move |method| hosts.clone().into_iter().map(move |host| (method, host)));
-            asked
-                .filter_map(move |(method, host)| (self.find(method, host, &path) == Ok(Some(number))).then(|| (method, host, path.clone())))
-                .collect::<Vec<_>>()
-        })
+    /// The first request for an operation that a rule wins and that counts: method, host and path.
+    fn won(&self, number: usize, operation: &'a Operation, counts: impl Fn(&str, &str) -> bool) -> Option<(&'a str, &str, String)> {
+        let pattern = self.policy.table.pattern(RuleId(number))?;
+        let own = pattern.method.as_deref();
+        let takes = |method: &str| own.is_none_or(|own| own == method || (own == "GET" && method == "HEAD"));
+        for path in self.fresh.meet(&operation.template, &pattern.segments) {
+            for method in self.methods(operation).filter(|method| takes(method) && counts(method, &path)) {
+                let host = self.hosts(operation).into_iter().find(|host| self.find(method, host, &path) == Ok(Some(number)));
+                if let Some(host) = host {
+                    return Some((method, host, path));
+                }
+            }
+        }
+        None
     }
 
     fn wins(&self, number: usize, operation: &'a Operation) -> bool {
-        self.won(number, operation).next().is_some()
+        self.won(number, operation, |_, _| true).is_some()
     }
 
     /// Rules that win no request for any operation.

@@ -26,7 +26,7 @@ impl Template {
         let count = texts.len();
         let part = |(index, text): (usize, &str)| match part(text) {
             Part::One(name) if index + 1 == count && many.contains(&name) => Part::Many(name),
-            other => other,
+            part @ (Part::Literal(_) | Part::One(_) | Part::Mixed(_) | Part::Many(_)) => part,
         };
         Self(texts.into_iter().enumerate().map(part).collect())
     }

@@ -25,6 +25,8 @@ use crate::telemetry::line::{Filter, Line};
 use crate::telemetry::recent::{Feed, News, lines};
 
 pub const PATH: &str = "/panel/decisions";
+/// Filters that few people use.
+const RARE: [&str; 3] = ["route", "credential", "tenant"];
 /// Rows that the page begins with.
 const FIRST: usize = 100;
 /// As often as a person can read, and no more rows each time than a screen holds.
@@ -82,8 +84,12 @@ fn form(asked: &Form) -> Markup {
         form.filter method="get" action=(PATH) {
             div { label for="outcome" { "Outcome" } select id="outcome" name="outcome" { @for (value, label) in outcomes { option value=(value) selected[asked.get("outcome") == value] { (label) } } } }
             div { label for="door" { "Door" } select id="door" name="door" { option value="" { "any" } @for door in doors { option selected[asked.get("door") == door] { (door) } } } }
-            (text("reason", "Reason")) (text("route", "Route")) (text("principal", "Principal")) (text("credential", "Source")) (text("tenant", "Tenant"))
+            (text("reason", "Reason")) (text("principal", "Principal"))
             button.quiet type="submit" { "Show" }
+            details open[RARE.iter().any(|name| !asked.get(name).is_empty())] {
+                summary { "More filters" }
+                div.row { (text("route", "Route")) (text("credential", "Source")) (text("tenant", "Tenant")) }
+            }
         }
     }
 }
@@ -94,7 +100,7 @@ fn row(line: &Line) -> Markup {
     html! {
         tr {
             td.when data-label="Time" { a href=(link) data-detail { time datetime=(line.time) { (clock) } } }
-            td data-label="Outcome" { (outcome(line)) @if line.outcome != "allow" { " " span.dim { (line.cause.as_deref().unwrap_or(&line.reason)) } } }
+            td data-label="Outcome" { (outcome(line)) @if line.outcome != "allow" { " " span.dim { (line.reason) @if let Some(cause) = &line.cause { ": " (cause) } } } }
             td data-label="Request" { code { (line.method.as_deref().unwrap_or_default()) " " (line.path.as_deref().unwrap_or("–")) } }
             td data-label="Principal" { (line.principal.as_deref().unwrap_or("–")) }
             td data-label="Route" { @match &line.route { Some(route) => a href=(rules::link(route)) { code { (route) } }, None => "–" } }

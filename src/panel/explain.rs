@@ -5,12 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::Desk;
-use super::form::{Field, Form, address};
+use super::form::{Field, Form};
 use super::page::{Here, badge, chips, failure};
-use super::rules;
+use super::{Desk, Panel, people, rules};
 use crate::gate::unix_now;
-use crate::policy::explain::{Explanation, explain};
+use crate::policy::explain::{Explanation, Holders, explain};
 use crate::policy::judge::Question;
 use crate::request::{Body, Link, RawRequest};
 
@@ -22,24 +21,35 @@ pub async fn show(desk: Desk) -> Response {
     if asked.get("path").is_empty() || asked.get("ask") == "later" {
         return desk.page(Here::Explain, "Explain", &form(asked, None));
     }
-    let Some(snapshot) = desk.panel.snapshot() else { return desk.missing("Nothing is loaded yet.") };
-    let (host, whom) = (asked.get("host"), asked.get("as"));
-    let headers: &[(&str, &[u8])] = &[];
-    let raw = RawRequest {
-        method: asked.get("method").as_bytes(),
-        target: asked.get("path").as_bytes(),
-        host: (!host.is_empty()).then_some(host.as_bytes()),
-        headers: &headers,
-        link: Link { websocket: !asked.get("websocket").is_empty(), ..Link::default() },
-    };
-    let question = Question { body: Body::Unread, extra_scopes: "", now: unix_now(), settled: &[] };
-    let whom = (!whom.is_empty()).then_some(whom);
-    let told = explain((&snapshot.policy, &snapshot.sources), &raw, question, whom, snapshot.generation);
-    let Some(told) = told else {
+    let Some(told) = desk.panel.explained(asked.clone()).await else {
         let body = form(asked, Some("nobody has this id; the list of principals has them all"));
         return desk.page_with(StatusCode::NOT_FOUND, Here::Explain, "Explain", &body);
     };
-    desk.page(Here::Explain, "Explain", &html! { (form(asked, None)) (explanation(&told)) })
+    let body =
+        html! { (form(asked, None)) section id="answer" aria-label="The decision" { h2 { "Decision " (verdict(&told)) } (explanation(&told)) } };
+    desk.page(Here::Explain, "Explain", &body)
+}
+
+impl Panel {
+    /// `None` where nobody has the id, or nothing is loaded.
+    async fn explained(&self, asked: Form) -> Option<Explanation> {
+        let snapshot = self.snapshot()?;
+        self.walk(move || {
+            let (host, whom) = (asked.get("host"), asked.get("as"));
+            let headers: &[(&str, &[u8])] = &[];
+            let raw = RawRequest {
+                method: asked.get("method").as_bytes(),
+                target: asked.get("path").as_bytes(),
+                host: (!host.is_empty()).then_some(host.as_bytes()),
+                headers: &headers,
+                link: Link { websocket: !asked.get("websocket").is_empty(), ..Link::default() },
+            };
+            let question = Question { body: Body::Unread, extra_scopes: "", now: unix_now(), settled: &[] };
+            let whom = (!whom.is_empty()).then_some(whom);
+            explain((&snapshot.policy, &snapshot.sources), &raw, question, whom, snapshot.generation)
+        })
+        .await?
+    }
 }
 
 fn form(asked: &Form, fault: Option<&str>) -> Markup {
@@ -67,35 +77,34 @@ fn form(asked: &Form, fault: Option<&str>) -> Markup {
     }
 }
 
-/// A decision with its reasons.
+/// A decision's reasons.
 pub fn explanation(told: &Explanation) -> Markup {
-    let words = |text: &str| chips(text.split(' ').map(str::to_owned).filter(|word| !word.is_empty()));
+    let words = |text: &str| chips(text.split(' ').filter(|word| !word.is_empty()));
     html! {
-        section id="answer" aria-label="The decision" {
-            h2 { "Decision " (verdict(told)) }
-            dl.facts {
-                dt { "Status" } dd { (told.status) }
-                @if let Some(reason) = told.reason { dt { "Reason" } dd { code { (reason) } @if let Some(cause) = told.cause { " (" (cause) ")" } } }
-                @if let Some(path) = &told.path { dt { "Path" } dd { code { (path) } } }
-                @if let Some(rule) = &told.rule { dt { "Rule" } dd { a href=(rules::link(rule)) { code { (rule) } } } }
-                @if let Some(needs) = &told.needs { dt { "Needs" } dd { (needs) } }
-                @if let Some(id) = &told.id {
-                    dt { "Principal" }
-                    dd { a href=(address("/panel/principal", [("id", &**id), ("credential", told.credential.as_deref().unwrap_or_default())])) { code { (id) } } }
-                }
-                @if let Some(scopes) = &told.scopes { dt { "Holds" } dd { (words(scopes)) } }
-                @if let Some(missing) = &told.missing_scopes { dt { "Lacks" } dd { (words(missing)) } }
-                dt { "Generation" } dd { (told.generation) }
-            }
-            @if !told.considered.is_empty() {
-                h3 { "Rules that spoke of this path" }
-                table.cards {
-                    thead { tr { th scope="col" { "Rule" } th scope="col" { "Verdict" } } }
-                    tbody {
-                        @for considered in &told.considered {
-                            tr {
-                                th scope="row" { a href=(rules::link(&considered.rule)) { code { (considered.rule) } } }
-                                td data-label="Verdict" { @if considered.verdict == "wins" { (badge("good", "wins")) } @else { (considered.verdict) } }
+        dl.facts {
+            dt { "Status" } dd { (told.status) }
+            @if let Some(reason) = told.reason { dt { "Reason" } dd { code { (reason) } @if let Some(cause) = told.cause { ": " (cause) } } }
+            @if let Some(path) = &told.path { dt { "Path" } dd { code { (path) } } }
+            @if let Some(rule) = &told.rule { dt { "Rule" } dd { a href=(rules::link(rule)) { code { (rule) } } } }
+            @if let Some(needs) = &told.needs { dt { "Needs" } dd { (needs) } }
+            @if let Some(id) = &told.id { dt { "Principal" } dd { a href=(people::link(id, told.credential.as_deref())) { code { (id) } } } }
+            @if let Some(scopes) = &told.scopes { dt { "Holds" } dd { (words(scopes)) } }
+            @if let Some(missing) = &told.missing_scopes { dt { "Lacks" } dd { (words(missing)) } }
+            @if let Some(holders) = &told.holders { dt { "Held by" } dd { (held_by(holders)) } }
+            dt { "Generation" } dd { (told.generation) }
+        }
+        @if !told.considered.is_empty() {
+            h3 { "Rules that spoke of this path" }
+            table.cards {
+                thead { tr { th scope="col" { "Rule" } th scope="col" { "Needs" } th scope="col" { "Verdict" } } }
+                tbody {
+                    @for considered in &told.considered {
+                        tr {
+                            th scope="row" { a href=(rules::link(&considered.rule)) { code { (considered.rule) } } }
+                            td data-label="Needs" { (considered.needs) }
+                            td data-label="Verdict" {
+                                @if considered.verdict == "wins" { (badge("good", "wins")) } @else { (considered.verdict) }
+                                @if let Some(why) = &considered.why { div.dim { (why) } }
                             }
                         }
                     }
@@ -105,7 +114,17 @@ pub fn explanation(told: &Explanation) -> Markup {
     }
 }
 
-fn verdict(told: &Explanation) -> Markup {
+/// Whom to ask for what is missing.
+fn held_by(holders: &Holders) -> Markup {
+    let more = holders.count.saturating_sub(holders.ids.len());
+    html! {
+        @if holders.count == 0 { "nobody whom a file or the store names" }
+        @for id in &holders.ids { a.chip href=(people::link(id, None)) { code { (id) } } " " }
+        @if more > 0 { span.dim { "and " (more) " more" } }
+    }
+}
+
+pub fn verdict(told: &Explanation) -> Markup {
     match told.decision {
         "allow" => badge("good", "allow"),
         "deny" => badge("bad", "deny"),

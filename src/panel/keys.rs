@@ -62,7 +62,7 @@ fn table(keys: &[Value]) -> Markup {
 }
 
 pub fn or_dash(text: &str) -> Markup {
-    html! { @if text.is_empty() { span.dim { "–" } } @else { (text) } }
+    html! { @if text.is_empty() { span.none { "–" } } @else { (text) } }
 }
 
 fn link(id: &str) -> String {

@@ -55,10 +55,10 @@ impl Row {
             reaches: policy.rules.iter().filter(|rule| policy.admits(rule, caller).is_ok()).count(),
         }
     }
+}
 
-    pub fn link(&self) -> String {
-        address("/panel/principal", [("id", &*self.id), ("credential", &*self.credential)])
-    }
+pub fn link(id: &str, credential: Option<&str>) -> String {
+    address("/panel/principal", [("id", id), ("credential", credential.unwrap_or_default())])
 }
 
 impl Panel {
@@ -66,12 +66,21 @@ impl Panel {
         Guard::into_inner(self.admin.gate.live.current())
     }
 
+    /// Does what may be a walk over everybody, one at a time, where it holds up nobody.
+    pub async fn walk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let turn = Arc::clone(&self.walks).acquire_owned().await.ok()?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.ok()
+    }
+
     /// Those whom `keep` keeps, from the given place on.
     pub async fn known(&self, from: usize, keep: impl Fn(&Snapshot, &Caller<'_>) -> bool + Send + 'static) -> Rows {
         let nobody = Rows { rows: Vec::new(), next: None };
-        let (Some(snapshot), Ok(turn)) = (self.snapshot(), Arc::clone(&self.walks).acquire_owned().await) else { return nobody };
-        let walk = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let Some(snapshot) = self.snapshot() else { return nobody };
+        let walk = self.walk(move || {
             let (mut rows, mut place, mut next) = (Vec::new(), 0, None);
             let _ = snapshot.sources.known(unix_now(), &mut |caller| {
                 if !keep(&snapshot, &caller) {
@@ -137,14 +146,14 @@ pub fn table(rows: &[Row], total: usize, nobody: &str) -> Markup {
                     @for row in rows {
                         tr {
                             th scope="row" {
-                                a href=(row.link()) { code { (row.id) } }
+                                a href=(link(&row.id, Some(&row.credential))) { code { (row.id) } }
                                 @if row.restricted { " " (badge("warn", "for other services")) }
                                 @if let Some(until) = row.until { " " span.dim { "until " (since(until, now)) } }
                             }
                             td data-label="Source" { (row.credential) }
-                            td data-label="Tenant" { @match &row.tenant { Some(tenant) => (tenant), None => { span.dim { "–" } } } }
+                            td data-label="Tenant" { @match &row.tenant { Some(tenant) => (tenant), None => { span.none { "–" } } } }
                             td data-label="Scopes" { (some_of(&row.scopes)) }
-                            td data-label="Roles" { @if row.roles.is_empty() { span.dim { "–" } } @else { (some_of(&row.roles)) } }
+                            td data-label="Roles" { @if row.roles.is_empty() { span.none { "–" } } @else { (some_of(&row.roles)) } }
                             td.right data-label="Reaches" { (row.reaches) " of " (total) }
                         }
                     }
@@ -202,7 +211,7 @@ pub async fn one(desk: Desk) -> Response {
                         tr {
                             th scope="row" { a href=(rules::link(rule)) { code { (rule) } } }
                             td data-label="Let in" { @if denied.is_none() { (badge("good", "yes")) } @else { (badge("bad", "no")) } }
-                            td data-label="Why not" { @match denied { Some(why) => (why), None => { span.dim { "–" } } } }
+                            td data-label="Why not" { @match denied { Some(why) => (why), None => { span.none { "–" } } } }
                         }
                     }
                 }
@@ -231,9 +240,8 @@ type Verdicts = Vec<(String, Option<String>)>;
 impl Panel {
     /// The first whom `is_it` means, with every rule's verdict.
     async fn details(&self, is_it: impl Fn(&Snapshot, &Caller<'_>) -> bool + Send + 'static) -> Option<(Row, Verdicts)> {
-        let (snapshot, turn) = (self.snapshot()?, Arc::clone(&self.walks).acquire_owned().await.ok()?);
-        let walk = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let snapshot = self.snapshot()?;
+        let walk = self.walk(move || {
             let mut found = None;
             let _ = snapshot.sources.known(unix_now(), &mut |caller| {
                 if !is_it(&snapshot, &caller) {
@@ -246,7 +254,7 @@ impl Panel {
             });
             found
         });
-        walk.await.ok()?
+        walk.await?
     }
 }
 

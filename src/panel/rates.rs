@@ -48,7 +48,7 @@ fn times(points: &[Point], of: impl Fn(&Point) -> Option<Times>) -> [Series; 2] 
         kind,
         values: points.iter().map(|point| of(point).map(|times| part(times).as_secs_f64())).collect(),
     };
-    [series("p99", "", |times| times.p99), series("p50", "second", |times| times.p50)]
+    [series("p99", "", |times| times.p99), series("p50", "pale", |times| times.p50)]
 }
 
 fn per_second(rate: f64) -> String {

@@ -98,7 +98,7 @@ fn table<'r>(asked: &Form, snapshot: &Snapshot, rules: impl Iterator<Item = &'r 
                     tr {
                         th scope="row" { a href=(link(&rule.name)) { code { (rule.name) } } }
                         td data-label="Needs" { (needs(snapshot, rule)) }
-                        td data-label="Limit" { @match &rule.rate_limit { Some(limit) => (limit_text(*limit)), None => { span.dim { "–" } } } }
+                        td data-label="Limit" { @match &rule.rate_limit { Some(limit) => (limit_text(*limit)), None => { span.none { "–" } } } }
                         td data-label="Mode" { (mode(rule.mode)) }
                     }
                 }

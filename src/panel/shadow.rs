@@ -5,10 +5,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Desk;
-use super::form::address;
 use super::guard::see_other;
 use super::page::{Here, badge, chips, count, done, instant};
-use super::people::pages;
+use super::people::{self, pages};
 use super::rules;
 use crate::gate::unix_now;
 use crate::telemetry::shadow::{Report, Row};
@@ -82,7 +81,7 @@ fn table<'r>(rows: impl Iterator<Item = &'r Row>, generation: u64) -> Markup {
                             td data-label="Reason" { code { (row.reason) } }
                             td data-label="Lacks" {
                                 @if row.any { span.dim { "any of " } }
-                                @match &row.missing_scopes { Some(scopes) => (chips(scopes.split(' '))), None => { span.dim { "–" } } }
+                                @match &row.missing_scopes { Some(scopes) => (chips(scopes.split(' '))), None => { span.none { "–" } } }
                             }
                             td data-label="Last" { (instant(&row.last, now)) @if row.generation < generation { " " span.dim { "of generation " (row.generation) } } }
                         }
@@ -96,7 +95,7 @@ fn table<'r>(rows: impl Iterator<Item = &'r Row>, generation: u64) -> Markup {
 fn who(row: &Row) -> Markup {
     html! {
         @match (&row.principal, &row.credential) {
-            (Some(id), Some(credential)) => { a href=(address("/panel/principal", [("id", &**id), ("credential", &**credential)])) { code { (id) } } " " span.dim { (credential) } },
+            (Some(id), Some(credential)) => { a href=(people::link(id, Some(credential))) { code { (id) } } " " span.dim { (credential) } },
             (Some(id), None) => { code { (id) } " " span.dim { "refused" } },
             (None, _) => { span.dim { "nobody known" } },
         }
@@ -114,7 +113,7 @@ impl Desk {
                 Some(shadow) => div.box.warn {
                     p { (badge("warn", "in shadow")) " What would be denied is let pass, and written down." }
                     @if !shadow.routes.is_empty() {
-                        p { (shadow.routes.len()) " rules: " (chips(shadow.routes.iter().take(8))) @if shadow.routes.len() > 8 { " " a href="/panel/routes?mode=shadow" { "all of them" } } }
+                        p { (shadow.routes.len()) @if shadow.routes.len() == 1 { " rule: " } @else { " rules: " } (chips(shadow.routes.iter().take(8))) @if shadow.routes.len() > 8 { " " a href="/panel/routes?mode=shadow" { "all of them" } } }
                     }
                     @if !shadow.credentials.is_empty() { p { "Callers of " (chips(&shadow.credentials)) } }
                 },

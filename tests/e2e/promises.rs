@@ -150,7 +150,7 @@ pub fn forgeries(stage: &Stage) {
         ("X-Method-Override", "DELETE"),
     ];
     // nginx takes away names, not prefixes; its file names all that the gate sets.
-    let anything = if stage.front == Front::Nginx { &[][..] } else { &[("X-Scopegate-Anything", "forged")] };
+    let anything = if matches!(stage.front, Front::Nginx | Front::IngressNginx) { &[][..] } else { &[("X-Scopegate-Anything", "forged")] };
     let dashed = [&dashed[..], anything].concat();
     let with = |ask: Ask, headers: &[(&str, &str)]| headers.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
     for (ask, id, scopes) in [
@@ -270,7 +270,7 @@ pub fn closed(stage: &mut Stage) {
     assert_eq!(stage.ask(&ask).0.status, 200);
     stage.gate.kill();
     let status = match stage.front {
-        Front::Nginx | Front::Traefik => 500,
+        Front::Nginx | Front::IngressNginx | Front::Traefik => 500,
         Front::Caddy => 502,
         Front::EnvoyGrpc | Front::EnvoyManaged | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp | Front::Proxy => 503,
     };

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::application::Application;
 use crate::client::{Answer, Ask};
+use crate::ingress_nginx;
 use crate::message::Message;
 use crate::process::{Process, free_port, root, scopegate, tool};
 
@@ -26,6 +27,8 @@ pub enum Front {
     EnvoyUnix,
     EnvoyHttp,
     Nginx,
+    /// What the Kubernetes controller makes of the annotations of `deploy/ingress-nginx`.
+    IngressNginx,
     Traefik,
     Caddy,
     /// The gate itself.
@@ -44,7 +47,7 @@ impl Front {
 
     /// Whether the gate's own body and headers reach the client; nginx writes its own.
     pub fn carries_denials(self) -> bool {
-        self != Self::Nginx
+        !matches!(self, Self::Nginx | Self::IngressNginx)
     }
 }
 
@@ -208,11 +211,11 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
         Front::Nginx => {
             let changes = [("127.0.0.1:10000", &*front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)];
             write("nginx.conf", &swap(&shipped("nginx/nginx.conf"), &[edits, &changes].concat()));
-            Some(Process::start("nginx", &tool("nginx"), folder, |command| {
-                command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
-                // One process: a worker would outlive a master that is killed.
-                command.args(["-e", "stderr", "-g", "daemon off; master_process off; error_log stderr warn;"]);
-            }))
+            Some(nginx(folder))
+        }
+        Front::IngressNginx => {
+            write("nginx.conf", &ingress_nginx::configuration(port, doors.application, doors.forward_auth));
+            Some(nginx(folder))
         }
         Front::Traefik => {
             write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &[("127.0.0.1:10000", &front_address)]));
@@ -232,6 +235,14 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
     }
 }
 
+fn nginx(folder: &Path) -> Process {
+    Process::start("nginx", &tool("nginx"), folder, |command| {
+        command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+        // One process: a worker would outlive a master that is killed.
+        command.args(["-e", "stderr", "-g", "daemon off; master_process off; error_log stderr warn;"]);
+    })
+}
+
 /// The shipped file of an Envoy front, with its way to the gate.
 fn envoy_file(front: Front, doors: &Doors) -> String {
     let shipped = |name: &str| fs::read_to_string(root().join("deploy/envoy").join(name)).unwrap();
@@ -245,7 +256,7 @@ fn envoy_file(front: Front, doors: &Doors) -> String {
         Front::EnvoyGrpcPlainHeaders => {
             swap(&shipped("grpc.yaml"), &[("encode_raw_headers: true", "encode_raw_headers: false"), ("port_value: 9191", &grpc_port())])
         }
-        Front::EnvoyGrpc | Front::Nginx | Front::Traefik | Front::Caddy | Front::Proxy => {
+        Front::EnvoyGrpc | Front::Nginx | Front::IngressNginx | Front::Traefik | Front::Caddy | Front::Proxy => {
             swap(&shipped("grpc.yaml"), &[("port_value: 9191", &grpc_port())])
         }
     }

@@ -1,5 +1,6 @@
 //! What is written of each decision, to whom it is shown as it comes, and what becomes of it where nobody takes it.
 
+mod asked;
 mod files;
 mod watched;
 

@@ -77,9 +77,22 @@ routes:
 {{- fail (printf "config: has the key `%s`, which the chart writes: use its values" .) -}}
 {{- end -}}
 {{- end -}}
+{{- /* Whatever needs a store would get one beside the configuration, where nothing can be written and no replica shares it. */}}
+{{- if and (not .Values.store.secret) (not (hasKey $user "store")) -}}
+{{- $needs := list -}}
+{{- if hasKey $user "management" -}}{{- $needs = append $needs "`management`" -}}{{- end -}}
 {{- range $name, $source := ($user.credentials | default dict) -}}
-{{- if and (kindIs "map" $source) (eq (toString $source.kind) "api_key") (not $.Values.store.secret) (not (hasKey $user "store")) -}}
-{{- fail (printf "store.secret: is needed by credential `%s` of config: managed keys are kept in PostgreSQL, which all replicas share" $name) -}}
+{{- if kindIs "map" $source -}}
+{{- if or (eq (toString $source.kind) "api_key") (hasKey $source "profile") -}}{{- $needs = append $needs (printf "credential `%s`" $name) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $route := merge (dict "default" $user.default) ($user.routes | default dict) -}}
+{{- if kindIs "map" $route -}}
+{{- if hasKey $route "mfa" -}}{{- $needs = append $needs (printf "`mfa` of `%s`" $name) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $needs -}}
+{{- fail (printf "store.secret: is needed by %s of config: what is stored is in PostgreSQL, which all replicas share" (join ", " $needs)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.config .Values.existingConfigMap -}}

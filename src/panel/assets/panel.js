@@ -17,8 +17,13 @@ addEventListener('pageshow', () => {
 
 /** The explanation of a row, above the rows that go on. */
 document.addEventListener('click', async (event) => {
-    const link = event.target.closest('a[data-detail]');
     const place = document.getElementById('detail');
+    if (place && event.target.closest('a[data-close]') && document.querySelector('[data-stream]')) {
+        event.preventDefault();
+        place.replaceChildren();
+        return;
+    }
+    const link = event.target.closest('a[data-detail]');
     if (!link || !place || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     await htmx.ajax('GET', link.href, { target: '#detail', select: '#detail', swap: 'outerHTML' });

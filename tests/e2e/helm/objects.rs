@@ -98,9 +98,10 @@ fn rules_and_tokens_reload_and_settings_replace_the_pods() {
         let config = format!("credentials:\n  t: {{kind: static, file: tokens/tokens.json}}\nroutes:\n  {route}: public\n{more}");
         pods(json!({"config": config}))
     };
-    let before = rules("GET /a", "");
-    assert_eq!(before, rules("GET /b", ""), "a rule");
-    assert_eq!(before, rules("GET /a", "roles: {user: [\"a:b\"]}\n"), "a role");
+    // `management` is nothing without a store.
+    let before = rules("GET /a", "store: one\n");
+    assert_eq!(before, rules("GET /b", "store: one\n"), "a rule");
+    assert_eq!(before, rules("GET /a", "store: one\nroles: {user: [\"a:b\"]}\n"), "a role");
     let token = json!([{"id": "ci", "token": "canary-token-of-the-ci-0001", "scopes": ["a:b"]}]);
     assert_eq!(pods(json!({})), pods(json!({"tokens": {"entries": token}})), "a token");
     // Every setting that a running gate refuses to change, as the gate itself lists them.
@@ -110,7 +111,8 @@ fn rules_and_tokens_reload_and_settings_replace_the_pods() {
     assert!(keys.len() >= 16, "{keys:?}");
     let own = ["listen", "lame_duck", "drain_timeout", "key_cache"];
     for key in keys.iter().filter(|key| !own.contains(key)) {
-        assert_ne!(before, rules("GET /a", &format!("{key}: changed\n")), "{key}");
+        let more = if *key == "store" { "store: changed\n".to_owned() } else { format!("store: one\n{key}: changed\n") };
+        assert_ne!(before, rules("GET /a", &more), "{key}");
     }
     for values in
         [json!({"shutdown": {"lameDuckSeconds": 3}}), json!({"doors": {"admin": {"expose": false}}}), json!({"limits": {"secret": "redis"}})]

@@ -101,7 +101,9 @@ async fn decisions_stand_on_their_page_and_what_passed_in_shadow_on_its_own() {
     let page =
         until("three decisions", async || Some(browser.get("/panel/decisions").await.text()).filter(|page| page.matches("data-detail").count() == 3))
             .await;
-    let id = between(&page, "/panel/decision?id=", "\"");
+    assert!(page.contains("wrong_role"), "{page}");
+    let passed = browser.get("/panel/decisions?outcome=shadow").await.text();
+    let id = between(&passed, "/panel/decision?id=", "\"");
     let denied = browser.get("/panel/decisions?outcome=deny&principal=app").await.text();
     assert!(denied.matches("data-detail").count() == 1 && denied.contains("wrong_role"), "{denied}");
     let one = browser.get(&format!("/panel/decision?id={id}")).await.text();

@@ -1,0 +1,144 @@
+//! The annotations of `deploy/ingress-nginx` as the controller writes them into nginx's configuration, and the real nginx with it before the gate.
+//! The controller itself needs a cluster; what it writes for these annotations is written here after its template, and what it does not is not.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::Value as Json;
+
+use crate::client::Ask;
+use crate::helm::{one, read};
+use crate::process::root;
+use crate::promises;
+use crate::stage::{Front, Stage};
+
+const GATE: &str = "gate-scopegate.auth.svc.cluster.local:9192";
+
+fn objects() -> Vec<Json> {
+    read(&fs::read_to_string(root().join("deploy/ingress-nginx/ingress.yaml")).unwrap())
+}
+
+/// The server of the Ingress: `proxy-set-headers` of the ConfigMap go behind the controller's own, `auth-response-headers` into the location.
+pub fn configuration(port: u16, application: u16, door: u16) -> String {
+    let (objects, name) = (objects(), |name: &str| format!("nginx.ingress.kubernetes.io/{name}"));
+    let annotations = &one(&objects, "Ingress")["metadata"]["annotations"];
+    let said = |annotation: &str| annotations[name(annotation)].as_str().unwrap();
+    let url = said("auth-url");
+    assert!(url.contains(GATE), "{url}");
+    let headers = one(&objects, "ConfigMap");
+    assert_eq!(said("auth-proxy-set-headers"), format!("{}/{}", headers["metadata"]["namespace"], headers["metadata"]["name"]).replace('"', ""));
+    let (mut question, mut answer) = (String::new(), String::new());
+    for (name, value) in headers["data"].as_object().unwrap() {
+        writeln!(question, "proxy_set_header '{name}' '{}';", value.as_str().unwrap()).unwrap();
+    }
+    for (index, header) in said("auth-response-headers").split(',').map(str::trim).enumerate() {
+        assert!(header.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "the controller refuses {header:?}");
+        let variable = header.to_lowercase().replace('-', "_");
+        writeln!(answer, "auth_request_set $authHeader{index} $upstream_http_{variable}; proxy_set_header '{header}' $authHeader{index};").unwrap();
+    }
+    let target = url.replace(GATE, &format!("127.0.0.1:{door}"));
+    format!(
+        r#"events {{}}
+http {{
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location = /_external-auth-Lw-Prefix {{
+            internal;
+            access_log off;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Forwarded-Proto "";
+            proxy_set_header X-Request-ID $request_id;
+            proxy_set_header Host gate-scopegate.auth.svc.cluster.local;
+            proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+            proxy_set_header X-Original-Method $request_method;
+            proxy_set_header X-Sent-From "nginx-ingress-controller";
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Auth-Request-Redirect $request_uri;
+            proxy_buffering off;
+            proxy_http_version 1.1;
+            proxy_pass_request_headers on;
+            {question}
+            set $target {target};
+            proxy_pass $target;
+        }}
+        location / {{
+            auth_request /_external-auth-Lw-Prefix;
+            auth_request_set $auth_cookie $upstream_http_set_cookie;
+            add_header Set-Cookie $auth_cookie;
+            {answer}
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header X-Request-ID $request_id;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-Port $server_port;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Scheme $scheme;
+            proxy_set_header Proxy "";
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_pass http://127.0.0.1:{application};
+        }}
+    }}
+}}
+"#
+    )
+}
+
+fn stage() -> Stage {
+    Stage::start(Front::IngressNginx)
+}
+
+#[test]
+fn every_token_opens_what_its_scopes_say_and_nothing_else() {
+    promises::matrix(&stage());
+}
+
+#[test]
+fn the_application_hears_of_the_caller_from_the_gate_alone() {
+    promises::identity(&stage());
+}
+
+#[test]
+fn a_forged_identity_never_arrives_in_any_spelling() {
+    promises::forgeries(&stage());
+}
+
+#[test]
+fn a_request_is_judged_by_what_it_is_not_by_what_it_says_of_itself() {
+    promises::descriptions(&stage());
+}
+
+#[test]
+fn path_tricks_open_nothing() {
+    promises::paths(&stage());
+}
+
+#[test]
+fn without_the_gate_nothing_gets_through() {
+    promises::closed(&mut stage());
+}
+
+#[test]
+fn two_authorizations_are_refused() {
+    promises::two_authorizations(&stage());
+}
+
+/// The trap that the page speaks of: what the controller says by itself is not what the gate reads, and a client's own word is in its place.
+#[test]
+fn the_clients_word_of_its_request_is_overwritten() {
+    let stage = stage();
+    for (header, value) in [("X-Original-URI", "/health"), ("X-Original-URL", "http://shop.test/health"), ("X-Forwarded-Host", "other.test")] {
+        let (answer, seen) = stage.ask(&Ask::get("/pending").header(header, value));
+        assert_eq!((answer.status, seen.len()), (401, 0), "{header}");
+        let (answer, seen) = stage.ask(&Ask::get("/health").header(header, "/pending"));
+        assert_eq!((answer.status, seen.len()), (200, 1), "{header}");
+    }
+    let (answer, _) = stage.ask(&Ask::get("/pending"));
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="scopegate""#));
+}
