@@ -16,6 +16,7 @@ mod resources;
 mod store;
 mod timing;
 mod tokens;
+mod watch;
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "watch"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -107,6 +108,9 @@ fn main() {
     }
     if wanted("coverage") {
         coverage::measure(effort, &mut table);
+    }
+    if wanted("watch") {
+        watch::measure(effort, &mut table);
     }
     table.print();
 }
