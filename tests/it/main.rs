@@ -28,6 +28,7 @@ mod limits;
 mod malformed;
 mod management;
 mod mfa;
+mod otlp;
 mod reload;
 mod secrets;
 mod shadow;
