@@ -30,6 +30,11 @@ impl Ask {
         Self::new("GET", target)
     }
 
+    /// For another host than the application's.
+    pub fn host(self, host: &str) -> Self {
+        Self { head: self.head.replace("Host: backstop.test", &format!("Host: {host}")), ..self }
+    }
+
     /// A GET whose connection is to become something else.
     pub fn upgrade(target: &str) -> Self {
         let ask = Self::get(target);

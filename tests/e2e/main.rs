@@ -39,6 +39,7 @@ mod provider;
 mod rate_limit_service;
 mod redis;
 mod schemathesis;
+mod shadow;
 #[path = "../it/harness/sign.rs"]
 mod sign;
 mod sockets;

@@ -37,6 +37,7 @@ mod secrets;
 mod shadow;
 mod store;
 mod streams;
+mod suggest;
 mod tls;
 mod token_commands;
 mod trial;

@@ -54,7 +54,7 @@ pub(super) const CREDENTIAL: &[Key] = &[
     key(
         "mode",
         Shape::Choice(&["enforce", "shadow"], &[]),
-        "`shadow`: whoever this source proves is let through and what would have been denied is recorded; default `enforce`",
+        "`shadow`: whoever this source proves is let through on every route that takes it, and what would have been denied is recorded; default `enforce`",
     ),
     key("profile", Shape::Object(PROFILE), "`jwt`, `firebase`: the caller is the store's profile with the token's e-mail; none is 404"),
 ];
