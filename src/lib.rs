@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod coverage;
 pub mod credential;
 pub mod fetch;
 pub mod gate;
@@ -14,12 +15,14 @@ pub mod limits;
 pub mod live;
 pub mod management;
 pub mod mfa;
+pub mod openapi;
 pub mod panel;
 pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod scope;
 pub mod store;
+pub mod suggest;
 pub mod telemetry;
 pub mod transport;
 

@@ -16,6 +16,7 @@ macro_rules! print {
 
 mod check;
 mod client;
+mod coverage;
 mod demo;
 mod explain;
 mod healthcheck;
@@ -25,6 +26,8 @@ mod intercept;
 mod keys;
 mod scan;
 mod serve;
+mod suggest;
+mod test;
 mod token;
 
 use std::path::PathBuf;
@@ -54,7 +57,9 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
     Serve(Config),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed
-    #[command(after_help = "Example:\n  scopegate init --upstream http://127.0.0.1:3000")]
+    #[command(
+        after_help = "Examples:\n  scopegate init --upstream http://127.0.0.1:3000\n  scopegate init --upstream http://127.0.0.1:3000 --openapi openapi.yaml"
+    )]
     Init(init::Init),
     /// Find every fault of a configuration, with line and column
     #[command(after_help = "Example:\n  scopegate check --config scopegate.yaml")]
@@ -64,6 +69,12 @@ enum Command {
         after_help = "Examples:\n  scopegate explain POST /approve/7 --as operator-01\n  scopegate explain GET /pending --header 'Authorization: Bearer …' --json\n  scopegate explain --decision 0f1e2d3c4b5a6978"
     )]
     Explain(explain::Explain),
+    /// Compare the decisions on requests with what a file of cases expects; exit status 1 where one differs
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Test),
+    /// Find operations without a rule, rules that match nothing, scopes that nobody holds; exit status 1 where an operation is unprotected
+    #[command(after_help = coverage::EXAMPLES)]
+    Coverage(coverage::Coverage),
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
@@ -72,6 +83,11 @@ enum Command {
         after_help = "Examples:\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
     )]
     Intercept(intercept::Intercept),
+    /// Tell the smallest scope set that each principal used, and what it lacked, by the audit lines of a while
+    #[command(
+        after_help = "Examples:\n  scopegate suggest --decisions audit.jsonl --config scopegate.yaml\n  kubectl logs deploy/gate | scopegate suggest --decisions - --json"
+    )]
+    Suggest(suggest::Suggest),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  scopegate schema > scopegate.schema.json")]
     Schema,
@@ -108,10 +124,13 @@ impl Cli {
                 println!("{:#}", shape::schema());
                 Ok(true)
             }
+            Command::Suggest(suggest) => suggest.run(),
             Command::Intercept(intercept) => intercept.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Coverage(coverage) => coverage.run(),
+            Command::Test(test) => test.run(),
             Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
         };
@@ -141,6 +160,12 @@ impl Config {
         }
         Err("no configuration: write one with `scopegate init --upstream http://127.0.0.1:3000`, or name one with --config or SCOPEGATE_CONFIG"
             .into())
+    }
+
+    /// The configuration, for a command that can do without.
+    fn given(&self) -> Option<Input> {
+        let usual = || Some(PathBuf::from("scopegate.yaml")).filter(|path| path.exists());
+        self.config.clone().or_else(usual).map(Input::File)
     }
 
     /// Reads and compiles it, for commands that ask and do not serve.

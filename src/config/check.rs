@@ -52,13 +52,16 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
 fn accepts(shape: &Shape, value: &Value) -> bool {
     matches!(
         (shape, value),
-        (Shape::Text, Value::Text(_)) | (Shape::Texts, Value::Text(_) | Value::List(_)) | (Shape::Object(_) | Shape::Map(..), Value::Map(_))
+        (Shape::Text, Value::Text(_))
+            | (Shape::Count, Value::Whole(_))
+            | (Shape::Texts, Value::Text(_) | Value::List(_))
+            | (Shape::Object(_) | Shape::Map(..), Value::Map(_))
     )
 }
 
 /// Where a text of another shape than it must have could be a secret that has lost its way.
 fn is_private(what: &str) -> bool {
-    ["credentials", "egress"].iter().any(|key| what.starts_with(key))
+    ["credentials", "egress", "cases.request"].iter().any(|key| what.starts_with(key))
 }
 
 /// What stands there: as it was said, unless that could be a secret.

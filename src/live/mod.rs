@@ -1,6 +1,7 @@
 //! The snapshot that decisions are made on, behind one pointer, and what became of the last reload.
 //! A swap is one store; a failed reading changes the report and nothing else.
 
+pub mod changes;
 pub mod memory;
 pub mod outside;
 pub mod reload;
@@ -19,6 +20,7 @@ use crate::config::tls::Tls;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::principal::Sources;
+use changes::{History, Reload};
 use outside::{Outside, Published};
 use shelf::{Bookkeeper, StoreStatus};
 use usage::Usage;
@@ -42,6 +44,7 @@ pub struct Live {
     status: Mutex<Status>,
     generation: Sender<u64>,
     keeper: OnceLock<Bookkeeper>,
+    history: History,
     /// Uses of managed keys.
     pub usage: Usage,
 }
@@ -132,6 +135,11 @@ impl Live {
 
     pub fn keeper(&self) -> Option<&Bookkeeper> {
         self.keeper.get()
+    }
+
+    /// The last reloads, the latest first.
+    pub fn reloads(&self) -> Vec<Arc<Reload>> {
+        self.history.list()
     }
 
     pub fn reload_failed(&self, faults: Vec<String>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Live;
+use super::changes::{Changes, Reload};
 use crate::config::{Faults, Input, Loaded, Settings, load};
 use crate::credential::digest::TagKey;
 use crate::keys::Registry;
@@ -18,6 +19,16 @@ pub enum Trigger {
     Signal,
     Request,
     Watch,
+}
+
+impl Trigger {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Request => "request",
+            Self::Watch => "watch",
+        }
+    }
 }
 
 type Outcome = Result<u64, Vec<String>>;
@@ -94,10 +105,25 @@ impl Source {
                 }
                 self.watch(&loaded.files);
                 let tokens = loaded.sources.tokens();
+                let before = self.live.current().clone();
                 let generation = self.live.swap(loaded);
                 metrics.loaded(generation, tokens);
                 metrics.reloads.inc();
-                tracing::info!(generation, tokens, ?trigger, "reloaded");
+                let changes = before.zip(self.live.current().clone()).map(|(old, new)| Changes::between(&old, &new)).unwrap_or_default();
+                let ([added, removed, changed], routes) = (changes.tokens(), &changes.routes);
+                tracing::info!(
+                    generation,
+                    tokens,
+                    ?trigger,
+                    tokens_added = added,
+                    tokens_removed = removed,
+                    tokens_changed = changed,
+                    routes_added = routes.added.count,
+                    routes_removed = routes.removed.count,
+                    routes_changed = routes.changed.count,
+                    "reloaded"
+                );
+                self.live.history.add(Reload::done(trigger, generation, changes));
                 Ok(generation)
             }
             Err(faults) => {
@@ -107,6 +133,7 @@ impl Source {
                 }
                 metrics.reload_failures.inc();
                 self.live.reload_failed(faults.clone());
+                self.live.history.add(Reload::refused(trigger, self.live.status().generation, &faults));
                 Err(faults)
             }
         }

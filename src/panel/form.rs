@@ -18,6 +18,10 @@ pub use crate::introspection::form::encoded;
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    pub fn of<const N: usize>(fields: [(&str, String); N]) -> Self {
+        Self(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     /// The first field of this name, without white space around it; empty where there is none.
     pub fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.trim())

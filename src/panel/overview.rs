@@ -6,10 +6,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::page::{Here, badge, count, done, failure, instant, span};
-use super::{Desk, HOME, guard};
+use super::{Desk, HOME, guard, rates};
 use crate::gate::unix_now;
 use crate::live::Status;
-use crate::policy::rule::Mode;
 
 pub async fn show(desk: Desk) -> Response {
     let notice = html! {
@@ -38,24 +37,14 @@ impl Desk {
                     (failure(&format!("The last reload failed; generation {} goes on.", status.generation), faults))
                 }
                 (tiles(&status))
-                (self.shadowed())
+                @if self.panel.snapshot().is_some_and(|snapshot| snapshot.policy.in_shadow(&snapshot.sources).is_some()) { (self.watched()) }
+                (rates::show(&self.panel.admin.gate.telemetry.history.points()))
             }
+            h2 { "Doors" }
+            (self.doors())
             section.row {
                 form method="post" action="/panel/reload" { button type="submit" { "Reload the configuration" } }
                 p.dim { "A configuration with faults changes nothing." }
-            }
-            (self.doors())
-        }
-    }
-
-    /// What is let pass though it would be denied.
-    fn shadowed(&self) -> Markup {
-        let guard = self.panel.admin.gate.live.current();
-        let rules = guard.as_deref().map(|snapshot| snapshot.policy.rules.iter().chain([&snapshot.policy.default]));
-        let names: Vec<_> = rules.into_iter().flatten().filter(|rule| rule.mode == Mode::Shadow).map(|rule| rule.name.to_string()).collect();
-        html! {
-            @if !names.is_empty() {
-                p.box.warn { (badge("warn", "shadow")) " " (names.len()) " of the rules let pass what they would deny. " a href="/panel/routes?mode=shadow" { "Which" } }
             }
         }
     }
@@ -63,7 +52,6 @@ impl Desk {
     fn doors(&self) -> Markup {
         html! {
             section {
-                h2 { "Doors" }
                 table.cards {
                     thead { tr { th scope="col" { "Door" } th scope="col" { "Listens on" } } }
                     tbody {
@@ -99,7 +87,7 @@ fn tiles(status: &Status) -> Markup {
                 div {
                     dt { "Key sets" }
                     dd { a href="/panel/key-sets" { (status.key_sets.len()) } }
-                    dd.sub { @if stale == 0 { (badge("good", "all fresh")) } @else { (badge("bad", &format!("{stale} stale or missing"))) } }
+                    dd.sub { @if stale == 0 { (badge("good", "all fresh")) } @else { (badge("bad", &format!("{stale} stale"))) } }
                 }
             }
             @if let Some(store) = &status.store {

@@ -12,17 +12,27 @@ use super::assets::{HTMX, ICON, PANEL, STYLE};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
     Overview,
-    Reloads,
+    Decisions,
+    Shadow,
     Routes,
     Principals,
     Explain,
     KeySets,
+    Keys,
+    Roles,
+    Assignments,
+    Profiles,
+    Revocations,
+    Factor,
     SignIn,
     Nowhere,
 }
 
-const GROUPS: [(&str, &[(Here, &str, &str)]); 2] = [
-    ("Watch", &[(Here::Overview, "/panel", "Overview")]),
+const GROUPS: [(&str, &[(Here, &str, &str)]); 3] = [
+    (
+        "Watch",
+        &[(Here::Overview, "/panel", "Overview"), (Here::Decisions, "/panel/decisions", "Decisions"), (Here::Shadow, "/panel/shadow", "Shadow")],
+    ),
     (
         "Policy",
         &[
@@ -30,6 +40,17 @@ const GROUPS: [(&str, &[(Here, &str, &str)]); 2] = [
             (Here::Principals, "/panel/principals", "Principals"),
             (Here::Explain, "/panel/explain", "Explain"),
             (Here::KeySets, "/panel/key-sets", "Key sets"),
+        ],
+    ),
+    (
+        "Manage",
+        &[
+            (Here::Keys, "/panel/keys", "Keys"),
+            (Here::Roles, "/panel/roles", "Roles"),
+            (Here::Assignments, "/panel/assignments", "Assignments"),
+            (Here::Profiles, "/panel/profiles", "Profiles"),
+            (Here::Revocations, "/panel/revocations", "Revoke"),
+            (Here::Factor, "/panel/factor", "Second factor"),
         ],
     ),
 ];
@@ -98,7 +119,10 @@ impl Desk {
                 }
                 div.who {
                     @if let Some(signed) = self.visitor.signed_in() {
-                        p { span.dim { "Signed in as " } strong { (signed.name.id) } }
+                        p {
+                            span.dim { "Signed in as " } strong { (signed.name.id) }
+                            span.dim.more { " of " (signed.name.credential) @if let Some(tenant) = &signed.name.tenant { ", tenant " (tenant) } }
+                        }
                         form method="post" action="/panel/sign-out" { button.quiet type="submit" { "Sign out" } }
                     } @else {
                         p.dim { "On this machine, without a name" }

@@ -167,7 +167,8 @@ mod tests {
             table.insert(Pattern::parse(text).unwrap()).unwrap();
         }
         let rules = patterns.iter().map(|text| Rule::new(text, Access::Deny)).collect();
-        let policy = Policy { table, rules, default: Rule::new("default", Access::Deny), universe: Universe::default(), cors: None };
+        let policy =
+            Policy { table, rules, default: Rule::new("default", Access::Deny), universe: Universe::default(), cors: None, watched: Box::default() };
         let headers: &[(&str, &[u8])] = &[];
         let (method, target) = (method.as_bytes(), target.as_bytes());
         let raw = RawRequest { method, target, host: Some(b"a.test"), headers: &headers, link: Default::default() };

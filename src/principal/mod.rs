@@ -6,6 +6,7 @@ pub mod backstage;
 pub mod book;
 pub mod caller;
 pub mod certificate;
+pub mod changes;
 pub mod factor;
 pub mod grant;
 pub mod jwt;

@@ -44,10 +44,11 @@ impl fmt::Debug for Secret<'_> {
     }
 }
 
+/// One secret of an entry.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    tag: Tag,
-    entry: u32,
+pub(super) struct Slot {
+    pub tag: Tag,
+    pub entry: u32,
     /// One past the index in `windows`; 0 is a secret that always counts.
     window: u32,
 }
@@ -131,14 +132,14 @@ impl Roster {
 
     /// Whether a secret is already known in the other of its two forms.
     pub fn knows_sha256(&self, token: &str) -> bool {
-        self.hashed && self.slot(self.key.of_sha256(&sha256(token))).is_some()
+        self.hashed && self.secret(self.key.of_sha256(&sha256(token))).is_some()
     }
 
     /// `tag` is that of `token` under the roster's key.
     pub fn find(&self, token: &str, tag: Tag, now: i64) -> Result<Found<'_>, (Cause, Option<&Entry>)> {
         let slot = self
-            .slot(tag)
-            .or_else(|| if self.hashed { self.slot(self.key.of_sha256(&sha256(token))) } else { None })
+            .secret(tag)
+            .or_else(|| if self.hashed { self.secret(self.key.of_sha256(&sha256(token))) } else { None })
             .ok_or((Cause::Unknown, None))?;
         let entry = self.entries.get(slot.entry as usize).ok_or((Cause::Unknown, None))?;
         if slot.window == 0 {
@@ -153,13 +154,27 @@ impl Roster {
         }
     }
 
-    fn slot(&self, tag: Tag) -> Option<&Slot> {
+    pub(super) fn secret(&self, tag: Tag) -> Option<&Slot> {
         self.slots.find(tag.bucket(), |slot| bool::from(slot.tag.ct_eq(&tag)))
     }
 
     /// A scan: for an operator's question, never for a request.
     pub fn by_id(&self, id: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| &*entry.id == id)
+    }
+
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    /// When a secret of this roster counts.
+    pub(super) fn window(&self, secret: &Slot) -> Window {
+        let said = (secret.window as usize).checked_sub(1).and_then(|index| self.windows.get(index));
+        said.copied().unwrap_or_default()
+    }
+
+    pub(super) fn entry(&self, index: u32) -> Option<&Entry> {
+        self.entries.get(index as usize)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {

@@ -34,7 +34,13 @@ fn request(token: &str, target: &str) -> CheckRequest {
     CheckRequest { attributes: Some(AttributeContext { request: Some(Request { http: Some(http) }), context_extensions: Vec::new(), source: None }) }
 }
 
-fn load(server: &Server, requests: &[CheckRequest], time: Duration) -> Measured {
+/// Of many callers, for many routes.
+pub fn requests(effort: Effort) -> Vec<CheckRequest> {
+    let spread = |number: usize, bound: usize| (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % bound;
+    (0..8192).map(|n| request(&files::token(spread(n, effort.tokens)), &files::target(spread(n, effort.routes)))).collect()
+}
+
+pub fn load(server: &Server, requests: &[CheckRequest], time: Duration) -> Measured {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", server.port)).unwrap().tcp_nodelay(true);
@@ -90,8 +96,7 @@ pub fn measure(effort: Effort, table: &mut Table) {
     let port = free_port();
     let listen = format!("listen: {{ext_authz: 127.0.0.1:{port}, forward_auth: 'off', admin: 'off'}}");
     let config = folder.path().join("scopegate.yaml");
-    let spread = |number: usize, bound: usize| (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % bound;
-    let requests: Vec<_> = (0..8192).map(|n| request(&files::token(spread(n, effort.tokens)), &files::target(spread(n, effort.routes)))).collect();
+    let requests = requests(effort);
     std::fs::write(&config, files::configuration(&tokens, effort.routes, &listen)).unwrap();
     let gate = Server::start(on_one_core(&scopegate()).arg("serve").arg("--config").arg(&config), port);
     std::fs::write(&config, files::configuration(&tokens, effort.routes, &format!("{listen}\ntelemetry: {{audit: 'off'}}"))).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod checks;
+mod coverage;
 mod decisions;
 mod files;
 mod hostile;
@@ -13,6 +14,7 @@ mod processes;
 mod proxies;
 mod resources;
 mod store;
+mod telemetry;
 mod timing;
 mod tokens;
 
@@ -63,12 +65,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["no-op", port] => return no_op::serve(port.parse().unwrap()),
+        ["collector", port] => return telemetry::collect(port.parse().unwrap()),
         ["upstream", port] => return proxies::upstream(port.parse().unwrap()),
         _ => {}
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "telemetry"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -89,6 +92,9 @@ fn main() {
     if wanted("proxies") {
         proxies::measure(effort, &mut table);
     }
+    if wanted("telemetry") {
+        telemetry::measure(effort, &mut table);
+    }
     if wanted("resources") {
         resources::measure(effort, &mut table);
     }
@@ -103,6 +109,9 @@ fn main() {
     }
     if wanted("store") {
         store::measure(effort, &mut table);
+    }
+    if wanted("coverage") {
+        coverage::measure(effort, &mut table);
     }
     table.print();
 }

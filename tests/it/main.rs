@@ -4,6 +4,7 @@
 mod harness;
 
 mod aibtcdev;
+mod audit;
 mod backflow;
 mod backstage;
 mod backstop;
@@ -11,9 +12,11 @@ mod bad_input;
 mod book;
 mod bounds;
 mod caching;
+mod cases;
 mod commands;
 mod corpus;
 mod cors;
+mod coverage;
 mod doors;
 mod drain;
 mod egress;
@@ -27,6 +30,7 @@ mod limits;
 mod malformed;
 mod management;
 mod mfa;
+mod panel;
 mod reload;
 mod secrets;
 mod shadow;

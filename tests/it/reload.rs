@@ -1,5 +1,6 @@
 //! A new set takes the place of the old in one step, or not at all; nobody notices but the operator.
 
+mod history;
 mod load;
 
 use std::io::Write;

@@ -1,6 +1,7 @@
 //! Shadow beyond the corpus: limits, bodies, streams, outages, what is told to the operator, and what can never be in shadow.
 
 mod passing;
+mod replay;
 
 use serde_json::{Value, json};
 

@@ -5,6 +5,7 @@
 #![allow(clippy::wildcard_enum_match_arm, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::too_many_lines)]
 
 mod book;
+mod coverage;
 mod framing;
 mod host;
 mod json_rpc;

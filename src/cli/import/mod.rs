@@ -7,7 +7,8 @@ mod backstop;
 mod cors;
 mod draft;
 mod express;
-mod yaml;
+pub mod openapi;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,11 @@ pub enum Import {
         after_help = "Examples:\n  scopegate import backflow config.json --output scopegate.yaml\n  scopegate import backflow config.json --routes routes.json"
     )]
     Backflow(backflow::Backflow),
+    /// An OpenAPI document: its operations, and the scopes that its `security` names
+    #[command(
+        after_help = "Examples:\n  scopegate import openapi openapi.yaml --output scopegate.yaml\n  scopegate import openapi openapi.json --base-path /api/v2"
+    )]
+    Openapi(openapi::OpenApi),
 }
 
 /// What every import is told.
@@ -48,6 +54,7 @@ impl Import {
             Self::Backstop(backstop) => backstop.run(),
             Self::Backstage(backstage) => backstage.run(),
             Self::Backflow(backflow) => backflow.run(),
+            Self::Openapi(openapi) => openapi.run(),
         }
     }
 }

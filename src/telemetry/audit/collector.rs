@@ -81,21 +81,58 @@ struct Collector {
 impl Collector {
     /// Whether there was anything to hand on.
     fn drain(&mut self) -> bool {
-        let mut any = false;
-        let lanes: Vec<Arc<Lane>> = self.lanes.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for lane in lanes {
-            let lines = std::mem::take(&mut *lane.lines.lock().unwrap_or_else(PoisonError::into_inner));
-            let missed = self.lanes.lost.swap(0, Ordering::Relaxed);
-            if lines.is_empty() && missed == 0 {
-                continue;
-            }
-            any = true;
-            let lines = Bytes::from(lines);
-            self.recent.add(&lines, missed);
-            if !lines.is_empty() {
-                self.writer.write(lines);
-            }
+        let missed = self.lanes.lost.swap(0, Ordering::Relaxed);
+        let lines = Bytes::from(in_order(self.take()));
+        if lines.is_empty() && missed == 0 {
+            return false;
         }
-        any
+        self.recent.add(&lines, missed);
+        if !lines.is_empty() {
+            self.writer.write(lines);
+        }
+        true
+    }
+
+    /// What each lane has, at one moment: of two decisions of which one came after the other, the later is not there alone.
+    fn take(&self) -> Vec<Vec<u8>> {
+        let lanes: Vec<Arc<Lane>> = self.lanes.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut held: Vec<_> = lanes.iter().map(|lane| lane.lines.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        held.iter_mut().map(|lines| std::mem::take(&mut **lines)).filter(|lines| !lines.is_empty()).collect()
+    }
+}
+
+/// All lines by their time, which each lane has in order.
+fn in_order(mut lanes: Vec<Vec<u8>>) -> Vec<u8> {
+    if lanes.len() < 2 {
+        return lanes.pop().unwrap_or_default();
+    }
+    let mut all = Vec::with_capacity(lanes.iter().map(Vec::len).sum());
+    let mut rest: Vec<_> = lanes.iter().map(|lines| lines.split_inclusive(|byte| *byte == b'\n').peekable()).collect();
+    loop {
+        let first = |lane: &mut std::iter::Peekable<_>| lane.peek().map(|line: &&[u8]| time(line));
+        let next = rest.iter_mut().enumerate().filter_map(|(index, lane)| Some((first(lane)?, index))).min();
+        match next.and_then(|(_, index)| rest.get_mut(index)?.next()) {
+            Some(line) => all.extend_from_slice(line),
+            None => return all,
+        }
+    }
+}
+
+/// RFC 3339 of one length, as every line begins.
+fn time(line: &[u8]) -> &[u8] {
+    line.get(..36).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_all_lanes_are_in_the_order_of_their_time() {
+        let line = |second: u32| format!("{{\"time\":\"2026-01-01T00:00:{second:02}.000000Z\",\"kind\":\"decision\"}}\n");
+        let lane = |seconds: &[u32]| seconds.iter().map(|second| line(*second)).collect::<String>().into_bytes();
+        let all = in_order(vec![lane(&[3, 4, 9]), lane(&[1, 5]), lane(&[2, 5, 6])]);
+        assert_eq!(String::from_utf8(all).unwrap().into_bytes(), lane(&[1, 2, 3, 4, 5, 5, 6, 9]));
+        assert_eq!((in_order(Vec::new()), in_order(vec![lane(&[1])])), (Vec::new(), lane(&[1])));
     }
 }

@@ -70,7 +70,8 @@ pub fn spawn(output: Output, dropped: Counter) -> std::io::Result<Writer> {
 impl Writer {
     /// Takes whole lines, or drops them where too many wait already.
     pub fn write(&mut self, lines: Bytes) {
-        let full = self.waiting.load(Ordering::Relaxed) + lines.len() > QUEUE;
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let full = waiting > 0 && waiting + lines.len() > QUEUE;
         if full {
             self.dropped.add(count(&lines));
         } else {

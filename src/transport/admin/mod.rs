@@ -44,6 +44,7 @@ pub fn router(admin: Admin) -> Router {
     let readers = Readers::default();
     let operator = Router::new()
         .route("/reload", post(reload))
+        .route("/reloads", get(reloads))
         .route("/explain", post(explained))
         .route("/decisions", get(async move |state, request| decisions(state, readers.clone(), request).await))
         .route("/shadow", get(shadow::report).delete(shadow::clear))
@@ -85,6 +86,13 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::preferred(&accept.join(","));
     ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], format.write(&admin.gate.measured())).into_response()
+}
+
+/// The last reloads, the latest first.
+async fn reloads(State(admin): State<Admin>) -> Response {
+    let list = admin.gate.live.reloads();
+    let list: Vec<_> = list.iter().map(AsRef::as_ref).collect();
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({"reloads": list}))).into_response()
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {

@@ -1,14 +1,12 @@
 //! A browser and what its pages talk to: two sites, and the application that the gate stands before (events, a WebSocket, orders).
 //! Judges nothing: tells what a page got to see, and what the application was asked.
 
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { dirname, join } from 'node:path';
 
 import { listen, packages, serve } from '../tokens/lines.mjs';
+import { start } from './program.mjs';
 
 const require = packages('browser');
-const { chromium } = require('playwright-core');
 const { WebSocketServer } = require('ws');
 
 let seen = [];
@@ -33,32 +31,7 @@ new WebSocketServer({ server: application }).on('connection', (socket, request) 
 
 const site = () => createServer((request, response) => response.end('a site'));
 
-/** The folder of the program and its libraries. The first test to need it unpacks it beside the package. */
-async function unpacked() {
-    const folder = join(dirname(require.resolve('playwright-core')), '../../unpacked');
-    if (existsSync(folder)) return folder;
-    // To a place of its own, so that nobody finds half of it.
-    process.env.TMPDIR = `${folder}.${process.pid}`;
-    mkdirSync(process.env.TMPDIR);
-    // Asks for the libraries as well.
-    process.env.AWS_LAMBDA_JS_RUNTIME = 'nodejs22.x';
-    await require('@sparticuz/chromium').default.executablePath();
-    try {
-        renameSync(process.env.TMPDIR, folder);
-    } catch {
-        // Another was first.
-        rmSync(process.env.TMPDIR, { recursive: true });
-    }
-    return folder;
-}
-
-const program = await unpacked();
-process.env.TMPDIR = process.cwd();
-const browser = await chromium.launch({
-    executablePath: join(program, 'chromium'),
-    env: { ...process.env, LD_LIBRARY_PATH: join(program, 'al2023', 'lib'), FONTCONFIG_PATH: join(program, 'fonts') },
-    args: ['--no-sandbox', '--no-zygote', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-proxy-server'],
-});
+const browser = await start();
 const context = await browser.newContext();
 const page = await context.newPage();
 page.setDefaultTimeout(20_000);

@@ -17,7 +17,7 @@ use crate::postgres::Database;
 use crate::process::{self, root, until};
 use crate::sign::now;
 use crate::stage::{Front, Script, Stage};
-use crate::traces::Collector;
+use crate::telemetry::collector::Collector;
 use crate::websocket::{handshake, talk};
 
 const WEBHOOK: &str = "your_webhook_secret_token";
@@ -282,7 +282,7 @@ fn a14_spans_name_the_caller_and_show_no_credential() {
     assert_eq!(talk(stage.port, &ask), (101, true));
     stage.gate.signal("INT");
     assert_eq!(stage.gate.ended(), Some(0));
-    let (_, span) = collector.span_of(trace);
+    let (_, span) = collector.spans("scopegate.decision", trace, 1).remove(0);
     let told = format!("{span:?}");
     let id = stage.application.take()[0].header("x-scopegate-id").unwrap().to_owned();
     assert!(told.contains(&id) && !told.contains(KEY) && !told.contains(&good), "{told}");

@@ -72,8 +72,14 @@ async fn an_explanation_is_the_decision_and_its_reasons() {
     let expected = serde_json::json!({
         "decision": "deny", "status": 403, "reason": "insufficient_scope", "rule": "/app", "needs": "app:write", "path": "/app",
         "credential": "tokens", "id": "app", "scopes": "app:use", "missing_scopes": "app:write",
+        "holders": {"ids": ["root"], "count": 1},
         "considered": [
-            {"rule": "/app", "verdict": "wins"}, {"rule": "other.test/app", "verdict": "other host"}, {"rule": "GET /app", "verdict": "other method"}
+            {"rule": "/app", "needs": "app:write", "verdict": "wins"},
+            {
+                "rule": "other.test/app", "needs": "public", "verdict": "other host",
+                "why": "it is for the host `other.test`, and the request's is `a.test`"
+            },
+            {"rule": "GET /app", "needs": "app:use", "verdict": "other method", "why": "it is for `GET`, and the request's method is `POST`"}
         ],
         "generation": 1
     });
