@@ -1,5 +1,7 @@
 //! `scopegate serve`: the doors, until SIGTERM or SIGINT.
 
+use std::os::fd::AsFd;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Config, log};
@@ -15,7 +17,10 @@ pub fn run(config: &Config) -> Result<bool, String> {
         let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-        let running = app::start(input, std::io::stdout()).await.map_err(|faults| faults.join("\n"))?;
+        // Not the standard library's, whose buffer would tell of lines as written that are not.
+        let out = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+        let out = out.map_err(|error| format!("standard output cannot be used: {error}"))?;
+        let running = app::start(input, out).await.map_err(|faults| faults.join("\n"))?;
         tracing::info!(addresses = ?running.addresses, "serving");
         let is_asked = loop {
             tokio::select! {

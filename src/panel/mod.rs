@@ -17,6 +17,7 @@ mod page;
 mod people;
 mod profiles;
 mod rates;
+mod reloads;
 mod revocations;
 mod roles;
 mod rules;
@@ -100,6 +101,7 @@ fn watched() -> Router<Panel> {
         .route(decisions::PATH, get(decisions::show))
         .route("/panel/decisions/stream", get(decisions::stream))
         .route("/panel/decision", get(decision::show))
+        .route(reloads::PATH, get(reloads::show))
         .route(shadow::PATH, get(shadow::show))
         .route("/panel/shadow/clear", post(shadow::clear))
         .route(rules::PATH, get(rules::list))

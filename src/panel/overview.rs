@@ -5,21 +5,18 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::page::{Here, badge, count, done, failure, instant, span};
+use super::page::{Here, badge, count, failure, instant, span};
 use super::{Desk, HOME, guard, rates};
 use crate::gate::unix_now;
 use crate::live::Status;
 
 pub async fn show(desk: Desk) -> Response {
-    let notice = html! {
-        @if desk.asked.get("done") == "reload" { (done(&format!("The configuration was read again; generation {} holds now.", desk.generation()))) }
-    };
-    desk.page(Here::Overview, "Overview", &html! { (notice) (desk.state()) })
+    desk.page(Here::Overview, "Overview", &desk.state())
 }
 
 pub async fn reload(desk: Desk) -> Response {
     match desk.panel.admin.reloader.reload().await {
-        Ok(_) => guard::see_other("/panel?done=reload"),
+        Ok(_) => guard::see_other("/panel/reloads"),
         Err(_) => desk.page_with(StatusCode::UNPROCESSABLE_ENTITY, Here::Overview, "Overview", &desk.state()),
     }
 }

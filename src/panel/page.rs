@@ -14,6 +14,7 @@ pub enum Here {
     Overview,
     Decisions,
     Shadow,
+    Reloads,
     Routes,
     Principals,
     Explain,
@@ -136,10 +137,10 @@ impl Desk {
     /// What an operator has to know on whatever page.
     fn alarm(&self, here: Here) -> Markup {
         let status = self.panel.admin.gate.live.status();
-        let failed = status.last_reload_fault.is_some() && here != Here::Overview;
+        let failed = status.last_reload_fault.is_some() && !matches!(here, Here::Overview | Here::Reloads);
         html! {
             @if failed {
-                p.alarm role="status" { strong { "The last reload failed." } " Generation " (status.generation) " goes on. " a href="/panel" { "What is wrong" } }
+                p.alarm role="status" { strong { "The last reload failed." } " Generation " (status.generation) " goes on. " a href="/panel/reloads" { "What is wrong" } }
             }
             @if status.draining {
                 p.alarm role="status" { strong { "This process is about to stop." } " It takes no new work." }

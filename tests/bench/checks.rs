@@ -12,7 +12,7 @@ use crate::processes::{Server, free_port, on_one_core, role, scopegate};
 use crate::{Effort, Table, files};
 
 /// A check as Envoy sends it for a request of curl's behind a load balancer.
-fn request(token: &str, target: &str) -> CheckRequest {
+pub fn request(token: &str, target: &str) -> CheckRequest {
     let authorization = format!("Bearer {token}");
     let headers = [
         (":authority", "api.example.com"),

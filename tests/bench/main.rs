@@ -17,6 +17,7 @@ mod store;
 mod telemetry;
 mod timing;
 mod tokens;
+mod watch;
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "telemetry"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "telemetry", "watch"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -112,6 +113,9 @@ fn main() {
     }
     if wanted("coverage") {
         coverage::measure(effort, &mut table);
+    }
+    if wanted("watch") {
+        watch::measure(effort, &mut table);
     }
     table.print();
 }

@@ -36,58 +36,15 @@ pub fn configuration(port: u16, application: u16, door: u16) -> String {
         let variable = header.to_lowercase().replace('-', "_");
         writeln!(answer, "auth_request_set $authHeader{index} $upstream_http_{variable}; proxy_set_header '{header}' $authHeader{index};").unwrap();
     }
-    let target = url.replace(GATE, &format!("127.0.0.1:{door}"));
-    format!(
-        r#"events {{}}
-http {{
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location = /_external-auth-Lw-Prefix {{
-            internal;
-            access_log off;
-            proxy_pass_request_body off;
-            proxy_set_header Content-Length "";
-            proxy_set_header X-Forwarded-Proto "";
-            proxy_set_header X-Request-ID $request_id;
-            proxy_set_header Host gate-scopegate.auth.svc.cluster.local;
-            proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
-            proxy_set_header X-Original-Method $request_method;
-            proxy_set_header X-Sent-From "nginx-ingress-controller";
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Auth-Request-Redirect $request_uri;
-            proxy_buffering off;
-            proxy_http_version 1.1;
-            proxy_pass_request_headers on;
-            {question}
-            set $target {target};
-            proxy_pass $target;
-        }}
-        location / {{
-            auth_request /_external-auth-Lw-Prefix;
-            auth_request_set $auth_cookie $upstream_http_set_cookie;
-            add_header Set-Cookie $auth_cookie;
-            {answer}
-            proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
-            proxy_set_header X-Request-ID $request_id;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Port $server_port;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Scheme $scheme;
-            proxy_set_header Proxy "";
-            proxy_http_version 1.1;
-            proxy_buffering off;
-            proxy_pass http://127.0.0.1:{application};
-        }}
-    }}
-}}
-"#
-    )
+    let parts = [
+        ("@port@", port.to_string()),
+        ("@application@", application.to_string()),
+        ("@question@", question),
+        ("@answer@", answer),
+        ("@target@", url.replace(GATE, &format!("127.0.0.1:{door}"))),
+    ];
+    let template = fs::read_to_string(root().join("tests/e2e/kubernetes/ingress-nginx.conf")).unwrap();
+    parts.iter().fold(template, |text, (mark, part)| text.replace(mark, part))
 }
 
 fn stage() -> Stage {

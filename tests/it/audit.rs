@@ -173,7 +173,7 @@ async fn a_decision_is_explained_by_its_id() {
 async fn where_nothing_is_written_nothing_is_shown() {
     let gate = Gate::start(&format!("{POLICY}telemetry: {{audit: 'off'}}\n"), TOKENS).await;
     let id = ask(gate.proxy(), "GET /app HTTP/1.1\r\nhost: a\r\n\r\n").await.header("x-scopegate-decision").unwrap();
-    let reply = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let reply = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(reply.status == 404 && reply.text().contains("`telemetry.audit` is `off`"), "{}", reply.text());
     let body = json!({"decision_id": id}).to_string();
     let reply = ask(gate.admin(), format!("POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;

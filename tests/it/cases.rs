@@ -148,13 +148,11 @@ cases:
     let expected = "FAIL cases.yaml:3 the reader writes (POST /orders/7)
   decision is `deny`, expected `allow`
   why: rule `/orders/{id}` decides and needs: orders:write, orders:read; reason `insufficient_scope`; `reader` holds orders:read; missing orders:write
-  considered: `GET /orders/open` (other method)
 2 cases, 1 passed, 1 failed
 ";
     let without_others: String = out.lines().filter(|line| !line.contains("considered")).map(|line| format!("{line}\n")).collect();
-    let expected: String = expected.lines().filter(|line| !line.contains("considered")).map(|line| format!("{line}\n")).collect();
-    assert_eq!((status, without_others, err.as_str()), (1, expected, ""));
-    assert!(out.contains("considered: `DELETE /orders/{id}` (other method)"), "{out}");
+    assert_eq!((status, without_others.as_str(), err.as_str()), (1, expected, ""));
+    assert!(out.contains("considered: `DELETE /orders/{id}` (") && out.contains("`POST`"), "{out}");
     let xml = std::fs::read_to_string(desk.path("report.xml")).unwrap();
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
     let suite = &report.test_suites[0];

@@ -258,7 +258,8 @@ fn explain_gives_the_decision_its_reasons_and_its_status() {
         "credential     tokens",
         "holds          other:use",
         "missing        app:use",
-        "considered     GET /app (wins)",
+        "held by        app, old",
+        "considered     GET /app [app:use]: wins",
     ] {
         assert!(out.lines().any(|said| said == line), "{line:?} is not in {out}");
     }

@@ -30,6 +30,7 @@ mod limits;
 mod malformed;
 mod management;
 mod mfa;
+mod otlp;
 mod panel;
 mod reload;
 mod secrets;

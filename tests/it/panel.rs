@@ -35,8 +35,9 @@ const TOKENS: &str = r#"[
 const OPEN_TO_ALL: &str = "listen: {proxy: 127.0.0.1:0, ext_authz: 127.0.0.1:0, forward_auth: 127.0.0.1:0, admin: 0.0.0.0:0}\n";
 
 /// Every page that anybody can ask for.
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 23] = [
     "/panel",
+    "/panel/reloads",
     "/panel/decisions",
     "/panel/decisions?outcome=deny",
     "/panel/decision?id=0000000000000000",

@@ -18,6 +18,7 @@ use super::instrument::Counter;
 use super::lanes::Lanes;
 use super::metrics::Metrics;
 use super::span::Tracer;
+use crate::fetch;
 use crate::gate::Gate;
 use metrics::Span;
 use sender::Sender;
@@ -50,26 +51,26 @@ pub struct Sending {
 }
 
 impl Exports {
-    /// Prepares all that the plan has, and whoever records spans for it, with `paths` or without. Call inside a tokio runtime.
+    /// Reads the system's roots, and prepares all that the plan has, and whoever records spans for it, with `paths` or without. Call inside a tokio runtime.
     pub fn new((plan, paths): (Plan, bool), metrics: &Metrics) -> Result<(Self, Option<Tracer>), String> {
-        let broken = |error| format!("nothing can be sent to a collector: {error}");
-        let sender = |target, dropped: &Counter| Sender::new(target, &plan.resource, dropped.clone()).map_err(broken);
         let (mut exports, mut tracer) = (Self::default(), None);
+        if plan.is_empty() {
+            return Ok((exports, tracer));
+        }
+        let tls = fetch::tls().map_err(|error| format!("nothing can be sent to a collector: {error}"))?;
+        let sender = |target, dropped: &Counter| Sender::new(target, (&plan.resource, tls.clone()), dropped.clone());
         if let Some((target, sampler)) = plan.traces {
             let lanes = Lanes::new(LANE);
-            exports.spans = Some((sender(target, &metrics.spans_dropped)?, Arc::clone(&lanes)));
+            exports.spans = Some((sender(target, &metrics.spans_dropped), Arc::clone(&lanes)));
             tracer = Some(Tracer { lanes, sampler, dropped: metrics.spans_dropped.clone(), paths });
         }
         if let Some((target, interval)) = plan.metrics {
             // An export that is lost loses nothing: the next has all of it.
-            exports.metrics = Some((sender(target, &Counter::default())?, interval));
+            exports.metrics = Some((sender(target, &Counter::default()), interval));
         }
         if let Some(target) = plan.logs {
             let lines = logs::take(metrics.logs_dropped.clone());
-            exports.lines = match lines {
-                Some(lines) => Some((sender(target, &metrics.logs_dropped)?, lines)),
-                None => None,
-            };
+            exports.lines = lines.map(|lines| (sender(target, &metrics.logs_dropped), lines));
         }
         Ok((exports, tracer))
     }

@@ -11,6 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -19,7 +20,6 @@ use tonic_prost::ProstDecoder;
 
 use super::variables::{Signal, Target};
 use super::wire::{bytes, message, piece};
-use crate::fetch;
 use crate::telemetry::instrument::Counter;
 
 /// Before the second attempt; twice as much before each that follows.
@@ -60,20 +60,20 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Reads the system's roots, and connects to nobody yet. What is lost is counted in `dropped`.
-    pub fn new(target: Target, resource: &[u8], dropped: Counter) -> Result<Self, String> {
+    /// Connects to nobody yet. What is lost is counted in `dropped`.
+    pub fn new(target: Target, (resource, tls): (&[u8], ClientConfig), dropped: Counter) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(target.timeout));
-        let connector = HttpsConnectorBuilder::new().with_tls_config(fetch::tls()?).https_or_http().enable_http2().wrap_connector(http);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http2().wrap_connector(http);
         let mut client = Client::builder(TokioExecutor::new());
         client.http2_only(true).timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         client.http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING);
         let Target { signal, endpoint, headers, timeout } = target;
         let headers = MetadataMap::from_headers(headers.into_iter().collect());
         let grpc = Grpc::with_origin(client.build(connector), endpoint.clone());
-        Ok(Self { signal, grpc, endpoint, headers, timeout, resource: resource.to_vec(), dropped, outage: None })
+        Self { signal, grpc, endpoint, headers, timeout, resource: resource.to_vec(), dropped, outage: None }
     }
 
     /// `items` are of the list of the signal's scope: spans, metrics or lines of the log, `count` of them.

@@ -89,6 +89,10 @@ impl Plan {
         };
         Ok(Self { resource: variables.resource()?, traces, metrics, logs: target(Signal::Logs)? })
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_none() && self.metrics.is_none() && self.logs.is_none()
+    }
 }
 
 impl Variables<'_> {

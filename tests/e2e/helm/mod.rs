@@ -1,6 +1,7 @@
 //! The real Helm command over the chart of `helm/scopegate`, with values of `tests/e2e/kubernetes/cases`: the objects of a cluster.
 //! Reaches no cluster; whoever makes one is not here.
 
+mod cluster;
 mod install;
 mod objects;
 mod security;

@@ -1,5 +1,8 @@
 //! A request as spans: the decision on it and the call of the upstream, in the trace that it came with.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 use serde_json::json;
 
 use super::collector::{Collector, hex, text};
@@ -141,6 +144,22 @@ fn a_call_that_fails_says_why() {
     for (_, span) in [collector.spans("GET", TRACE, 1), collector.spans("PUT", TRACE, 1)].concat() {
         assert_eq!((text(&span.attributes, "error.type"), span.status.map(|status| status.code)), ("bad_gateway".into(), Some(2)));
     }
+}
+
+#[test]
+fn a_call_that_its_client_gives_up_says_so() {
+    let (collector, port) = Collector::start();
+    let upstream = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let more = json!({"upstream": at(upstream.local_addr().unwrap().port())});
+    let gate = gate_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &at(port))], &more);
+    let mut client = TcpStream::connect(("127.0.0.1", gate.door())).unwrap();
+    client.write_all(&Ask::get("/public").header("traceparent", &parent("01")).bytes()).unwrap();
+    // The upstream has the request, and does not answer.
+    let (mut asked, _) = upstream.accept().unwrap();
+    asked.read_exact(&mut [0; 11]).unwrap();
+    drop(client);
+    let (_, span) = collector.spans("GET", TRACE, 1).remove(0);
+    assert_eq!((text(&span.attributes, "error.type"), span.status.map(|status| status.code)), ("cancelled".into(), Some(2)));
 }
 
 #[test]

@@ -18,7 +18,7 @@ struct Reader {
 impl Reader {
     async fn open(address: SocketAddr, query: &str, headers: &str) -> Self {
         let mut wire = Wire::connect(address).await;
-        wire.send(format!("GET /decisions{query} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await;
+        wire.send(format!("GET /decisions{query} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
         let head = wire.response_head().await;
         assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream") && head.contains("no-store"), "{head}");
         Self { wire, text: String::new() }
@@ -99,7 +99,7 @@ async fn a_filter_is_of_the_last_lines_and_of_those_that_come() {
     get(&gate, "/open/1", "").await;
     kept(&gate, 3).await;
     let last = async |query: &str| {
-        let reply = ask(gate.admin(), format!("GET /decisions{query} HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n")).await;
+        let reply = ask(gate.admin(), format!("GET /decisions{query} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\r\n")).await;
         let said: Value = serde_json::from_slice(&reply.body).unwrap();
         said["decisions"].as_array().unwrap().iter().map(|line| line["reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -121,7 +121,7 @@ async fn a_filter_is_of_the_last_lines_and_of_those_that_come() {
     get(&gate, "/app/x/y", "").await;
     assert_eq!(denials.paths(1).await, ["/app/x/y"]);
     for bad in ["?last=1001", "?token=x", "?outcome=a&outcome=b"] {
-        let reply = ask(gate.admin(), format!("GET /decisions{bad} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let reply = ask(gate.admin(), format!("GET /decisions{bad} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         assert!(reply.status == 422 && reply.text().contains("known parameters are `last`"), "{bad}: {}", reply.text());
     }
 }
@@ -163,14 +163,14 @@ async fn the_seventeenth_reader_is_refused_until_another_goes() {
     for _ in 0..16 {
         readers.push(Reader::open(gate.admin(), "", "").await);
     }
-    let reply = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let reply = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(reply.status == 503 && reply.text().contains("16 read decisions already"), "{}", reply.text());
-    let list = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n").await;
+    let list = ask(gate.admin(), "GET /decisions HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\r\n").await;
     assert_eq!(list.status, 200, "a list takes no place");
     readers.pop();
     until("a free place", async || {
         let mut wire = Wire::connect(gate.admin()).await;
-        wire.send("GET /decisions HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        wire.send("GET /decisions HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         wire.response_head().await.starts_with("HTTP/1.1 200").then_some(())
     })
     .await;
@@ -184,7 +184,7 @@ async fn a_door_that_others_can_reach_shows_decisions_to_operators_and_ends_with
     let address = SocketAddr::from(([127, 0, 0, 1], gate.admin().port()));
     for (headers, status) in [("", 401), ("authorization: Bearer token-of-the-few-1\r\n", 403)] {
         for accept in ["", "accept: application/json\r\n"] {
-            let reply = ask(address, format!("GET /decisions HTTP/1.1\r\nhost: a\r\n{headers}{accept}\r\n")).await;
+            let reply = ask(address, format!("GET /decisions HTTP/1.1\r\nhost: localhost\r\n{headers}{accept}\r\n")).await;
             assert_eq!(reply.status, status, "{headers}");
         }
     }
@@ -193,4 +193,15 @@ async fn a_door_that_others_can_reach_shows_decisions_to_operators_and_ends_with
     let reply = ask(address, format!("POST /reload HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {APP}\r\n{body}")).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     reader.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_on_this_machine_is_shown_nothing() {
+    let gate = Gate::start(POLICY, TOKENS).await;
+    for headers in ["host: evil.test\r\n", "host: localhost\r\norigin: http://evil.test\r\n", "host: localhost\r\nsec-fetch-site: cross-site\r\n"] {
+        for path in ["/decisions", "/reloads"] {
+            let reply = ask(gate.admin(), format!("GET {path} HTTP/1.1\r\n{headers}\r\n")).await;
+            assert_eq!(reply.status, 401, "{path} {headers}");
+        }
+    }
 }

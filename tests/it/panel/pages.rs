@@ -83,11 +83,17 @@ async fn a_configuration_with_faults_is_told_on_every_page_until_it_is_mended() 
     assert_eq!(reply.status, 422);
     assert!(reply.text().contains("The last reload failed; generation 1 goes on.") && reply.text().contains("surprise"), "{}", reply.text());
     assert!(browser.get("/panel/routes").await.text().contains("The last reload failed."));
-    gate.rewrite(POLICY);
+    gate.rewrite(&POLICY.replace("GET /open: public", "GET /new: app:use").replace("app:see", "app:look"));
+    write_secret(&gate.folder.path().join("tokens.json"), TOKENS.replace("\"clerk\"", "\"other\""));
     let reply = browser.post("/panel/reload", &[]).await;
-    assert_eq!((reply.status, reply.header("location").as_deref()), (303, Some("/panel?done=reload")));
-    let page = browser.get("/panel?done=reload").await.text();
-    assert!(page.contains("generation 2 holds now") && !page.contains("failed"), "{page}");
+    assert_eq!((reply.status, reply.header("location").as_deref()), (303, Some("/panel/reloads")));
+    let page = browser.get("/panel/reloads").await.text();
+    let (latest, before) = page.split_once("</article>").unwrap();
+    for told in ["Generation 2", "GET /new", "GET /open", "GET /seen", "Tokens of tokens", ">other<", ">clerk<"] {
+        assert!(latest.contains(told), "{told}: {latest}");
+    }
+    assert!(before.contains("refused") && before.contains("surprise"), "{before}");
+    assert!(!browser.get("/panel").await.text().contains("failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

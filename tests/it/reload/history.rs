@@ -13,12 +13,14 @@ credentials:
 roles: {reader: {scopes: [app:use]}}
 routes:
   GET /app: app:use
-  GET /kept: {all_scopes: app:use}
+  GET /kept: {scopes: [app:use]}
   GET /old: public
 ";
 
+const SCOPES: &str = r#", "scopes": ["a:b"]"#;
+
 async fn reloads(gate: &Gate) -> Vec<Value> {
-    let reply = ask(gate.admin(), "GET /reloads HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let reply = ask(gate.admin(), "GET /reloads HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     serde_json::from_slice::<Value>(&reply.body).unwrap()["reloads"].as_array().unwrap().clone()
 }
@@ -41,7 +43,7 @@ fn list(entries: &[String]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_tells_what_it_added_removed_and_changed() {
-    let plain = r#", "scopes": ["a:b"]"#;
+    let plain = SCOPES;
     let same = ["same", "secret", "scopes", "roles", "tenant", "window", "inner", "gone"].map(|id| entry(id, plain));
     let folder = tempfile::tempdir().unwrap();
     write_secret(&folder.path().join("tokens.json"), list(&same));
@@ -92,8 +94,9 @@ async fn a_reload_tells_what_it_added_removed_and_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_moves_from_one_owner_to_another_changes_both() {
-    let gate = Gate::start("routes: {/: public}\n", &list(&[entry("one", ""), entry("two", ""), entry("three", "")])).await;
-    let swapped = [entry("one", "").replace("one\"}", "two\"}"), entry("two", "").replace("two\"}", "one\"}"), entry("three", "")];
+    let gate = Gate::start("routes: {/: public}\n", &list(&[entry("one", SCOPES), entry("two", SCOPES), entry("three", SCOPES)])).await;
+    let [one, two, three] = ["one", "two", "three"].map(|id| entry(id, SCOPES));
+    let swapped = [one.replace("000one", "000two"), two.replace("000two", "000one"), three];
     write_secret(&gate.folder.path().join("tokens.json"), list(&swapped));
     assert_eq!(gate.reload().await.status, 200);
     assert_eq!(reloads(&gate).await[0]["changes"]["credentials"]["tokens"]["tokens"]["changed"], names(2, &["one", "two"]));
