@@ -27,6 +27,7 @@ impl Scene {
         let gate = Desk::new().file("tokens.json", &tokens.to_string()).serve(&json!({
             "credentials": {"tokens": {"kind": "static", "file": "tokens.json"}, "keys": {"kind": "api_key"}},
             "roles": {"default": "user", "user": ["profile:read"]},
+            "default": "deny",
             "routes": {
                 "GET /orders": "orders:read",
                 "PUT /orders/{id}": {"scopes": ["orders:write"], "rate_limit": {"rate": "100/m", "per": "principal"}},
