@@ -143,6 +143,16 @@ fn the_keyboard_alone_leads_to_an_explanation() {
 }
 
 #[test]
+fn what_is_typed_narrows_a_list_and_an_open_page_goes_on() {
+    let scene = Scene::set();
+    scene.sign_in("dark", 1280);
+    let told = scene.ask("lively", &json!({}));
+    assert_eq!(told["same"], true, "{told}");
+    assert!(told["url"].as_str().unwrap().contains("q=reports"), "{told}");
+    scene.nothing_to_complain_about();
+}
+
+#[test]
 fn decisions_come_as_they_are_taken_and_each_opens_its_explanation() {
     let scene = Scene::set();
     scene.sign_in("light", 1280);
