@@ -81,6 +81,9 @@ fn every_page_is_well_in_light_and_dark_and_on_a_phone() {
         scene.sign_in(scheme, width);
         let told = scene.ask("tour", &json!({"folder": folder(name)}));
         let pages = told["pages"].as_array().unwrap();
+        for known in ["", "/decisions", "/shadow", "/reloads", "/routes", "/principals", "/key-sets", "/keys", "/profiles", "/factor"] {
+            assert!(pages.iter().any(|page| page["path"] == format!("/panel{known}")), "{name}: no link leads to {known}");
+        }
         assert!(pages.len() >= 25, "{name}: {} pages: {told}", pages.len());
         for page in pages {
             let missing = page["path"] == "/panel/nowhere";
