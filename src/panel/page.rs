@@ -35,7 +35,12 @@ type Entry = (Here, &'static str, &'static str);
 const GROUPS: [(&str, &[Entry]); 3] = [
     (
         "Watch",
-        &[(Here::Overview, "/panel", "Overview"), (Here::Decisions, "/panel/decisions", "Decisions"), (Here::Shadow, "/panel/shadow", "Shadow")],
+        &[
+            (Here::Overview, "/panel", "Overview"),
+            (Here::Decisions, "/panel/decisions", "Decisions"),
+            (Here::Shadow, "/panel/shadow", "Shadow"),
+            (Here::Reloads, "/panel/reloads", "Reloads"),
+        ],
     ),
     (
         "Policy",
