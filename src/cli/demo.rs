@@ -190,7 +190,8 @@ fn print(running: &Running, tokens: &[(String, String)], envoy: Option<u16>) {
         token("prometheus"),
         at(&addresses.forward_auth)
     );
-    println!("The operator door:");
+    println!("The operator door, with a panel for the browser; the token of `admin` below signs in:");
+    println!("  http://{}/panel", at(&addresses.admin));
     println!("  curl -s http://{0}/readyz; curl -s http://{0}/metrics", at(&addresses.admin));
     println!(
         "  curl -s -d '{{\"method\":\"POST\",\"path\":\"/admin/pause\",\"credential_id\":\"operator-01\"}}' http://{}/explain\n",

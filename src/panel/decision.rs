@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::explain::{explanation, verdict};
 use super::page::{Here, badge, chips, instant};
 use super::{Desk, people, rules};
-use crate::gate::unix_now;
+use crate::gate::{Door, unix_now};
 use crate::telemetry::line::Line;
 use crate::transport::admin::recorded::recorded;
 
@@ -47,7 +47,7 @@ fn then(line: &Line) -> Markup {
             @if line.outcome != "allow" { dt { "Reason" } dd { code { (line.reason) } @if let Some(cause) = &line.cause { ": " (cause) } } }
             dt { "When" } dd { (line.time) ", " (instant(&line.time, unix_now())) }
             dt { "Request" } dd { code { (text(&line.method)) " " (line.host.as_deref().unwrap_or_default()) (line.path.as_deref().unwrap_or("(no path is kept)")) } }
-            @if let Some(route) = &line.route { dt { "Route" } dd { a href=(rules::link(route)) { code { (route) } } } }
+            @if let Some(shown) = route(line) { dt { "Route" } dd { (shown) } }
             @if let Some(id) = &line.principal {
                 dt { "Principal" }
                 dd { a href=(people::link(id, line.credential.as_deref())) { code { (id) } } " " span.dim { (text(&line.credential)) } }
@@ -62,6 +62,13 @@ fn then(line: &Line) -> Markup {
             dt { "Id" } dd { code { (line.id) } }
         }
     }
+}
+
+/// The rules of the management API are on no page.
+pub fn route(line: &Line) -> Option<Markup> {
+    let route = line.route.as_deref()?;
+    let is_ours = line.door != Door::Management.as_str();
+    Some(html! { @if is_ours { a href=(rules::link(route)) { code { (route) } } } @else { code { (route) } } })
 }
 
 pub fn outcome(line: &Line) -> Markup {

@@ -15,11 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::decision::outcome;
+use super::decision::{outcome, route};
 use super::form::{Field, Form, address};
 use super::guard::Visitor;
-use super::page::Here;
-use super::{Desk, Panel, rules};
+use super::keys::or_dash;
+use super::page::{Here, badge};
+use super::{Desk, Panel};
 use crate::gate::Door;
 use crate::telemetry::line::{Filter, Line};
 use crate::telemetry::recent::{Feed, News, lines};
@@ -37,7 +38,7 @@ const CHECK: Duration = Duration::from_secs(15);
 
 pub async fn show(desk: Desk) -> Response {
     let telemetry = &desk.panel.admin.gate.telemetry;
-    if telemetry.audit.is_none() {
+    let Some(audit) = &telemetry.audit else {
         return desk.page(
             Here::Decisions,
             "Decisions",
@@ -45,7 +46,7 @@ pub async fn show(desk: Desk) -> Response {
                 p.empty { "Nothing is written down: " code { "telemetry.audit" } " is " code { "off" } "." }
             },
         );
-    }
+    };
     let filter = filter(&desk.asked);
     let last = telemetry.recent.last(FIRST, &filter);
     let newest = last.last().map_or("", |line| line.id.as_str());
@@ -57,6 +58,7 @@ pub async fn show(desk: Desk) -> Response {
             button.quiet type="button" id="pause" aria-pressed="false" hidden { "Pause" }
             p.dim id="stream" role="status" { "The last " (FIRST) ", newest first. Reload the page for newer ones." }
         }
+        @if let Some(share) = audit.share() { p.box.warn { (badge("warn", "sampled")) " Only a share of " (share) " of what is allowed is written down, and shown here; all that is denied is." } }
         section id="detail" aria-label="One decision" {}
         table.cards.live {
             thead { tr { th scope="col" { "Time" } th scope="col" { "Outcome" } th scope="col" { "Request" } th scope="col" { "Principal" } th scope="col" { "Route" } th scope="col" { "Door" } th.right scope="col" { "Took" } } }
@@ -102,8 +104,8 @@ fn row(line: &Line) -> Markup {
             td.when data-label="Time" { a href=(link) data-detail { time datetime=(line.time) { (clock) } } }
             td data-label="Outcome" { (outcome(line)) @if line.outcome != "allow" { " " span.dim { (line.reason) @if let Some(cause) = &line.cause { ": " (cause) } } } }
             td data-label="Request" { code { (line.method.as_deref().unwrap_or_default()) " " (line.path.as_deref().unwrap_or("–")) } }
-            td data-label="Principal" { (line.principal.as_deref().unwrap_or("–")) }
-            td data-label="Route" { @match &line.route { Some(route) => a href=(rules::link(route)) { code { (route) } }, None => "–" } }
+            td data-label="Principal" { (or_dash(line.principal.as_deref().unwrap_or_default())) }
+            td data-label="Route" { @match route(line) { Some(route) => (route), None => { span.none { "–" } } } }
             td data-label="Door" { (line.door) }
             td.right data-label="Took" { @if let Some(micros) = line.micros { (format!("{micros:.0} µs")) } }
         }

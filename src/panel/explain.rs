@@ -54,11 +54,9 @@ impl Panel {
 
 fn form(asked: &Form, fault: Option<&str>) -> Markup {
     let method = Some(asked.get("method")).filter(|method| !method.is_empty()).unwrap_or("GET");
-    let path =
-        Field { name: "path", label: "Path", value: asked.get("path"), hint: "With its query, if it has one", required: true, ..Field::default() };
-    let host = Field { name: "host", label: "Host", value: asked.get("host"), hint: "Only where routes speak of hosts", ..Field::default() };
-    let whom =
-        Field { name: "as", label: "As whom", value: asked.get("as"), hint: "A principal's id; nobody where it is empty", fault, ..Field::default() };
+    let path = Field { name: "path", label: "Path", value: asked.get("path"), hint: "With its query, if any", required: true, ..Field::default() };
+    let host = Field { name: "host", label: "Host", value: asked.get("host"), hint: "Where routes have hosts", ..Field::default() };
+    let whom = Field { name: "as", label: "As whom", value: asked.get("as"), hint: "An id; nobody where empty", fault, ..Field::default() };
     html! {
         p.lead { "What would become of a request, and why. Nothing is sent anywhere." }
         @if let Some(fault) = fault { (failure(fault, &[])) }
@@ -119,7 +117,7 @@ fn held_by(holders: &Holders) -> Markup {
     let more = holders.count.saturating_sub(holders.ids.len());
     html! {
         @if holders.count == 0 { "nobody whom a file or the store names" }
-        @for id in &holders.ids { a.chip href=(people::link(id, None)) { code { (id) } } " " }
+        @for id in &holders.ids { a.chip href=(people::link(id, None)) { (id) } " " }
         @if more > 0 { span.dim { "and " (more) " more" } }
     }
 }

@@ -29,10 +29,18 @@ pub enum Here {
     Nowhere,
 }
 
-const GROUPS: [(&str, &[(Here, &str, &str)]); 3] = [
+/// A page, its path and what it is called.
+type Entry = (Here, &'static str, &'static str);
+
+const GROUPS: [(&str, &[Entry]); 3] = [
     (
         "Watch",
-        &[(Here::Overview, "/panel", "Overview"), (Here::Decisions, "/panel/decisions", "Decisions"), (Here::Shadow, "/panel/shadow", "Shadow")],
+        &[
+            (Here::Overview, "/panel", "Overview"),
+            (Here::Decisions, "/panel/decisions", "Decisions"),
+            (Here::Shadow, "/panel/shadow", "Shadow"),
+            (Here::Reloads, "/panel/reloads", "Reloads"),
+        ],
     ),
     (
         "Policy",
@@ -218,7 +226,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push('\u{202f}');
         }
         out.push(digit);

@@ -19,7 +19,7 @@ pub async fn show(desk: Desk) -> Response {
         "Reloads",
         &html! {
             p.lead { "The last fifty readings of the configuration by this process, the latest first." }
-            form method="post" action="/panel/reload" { button.quiet type="submit" { "Reload the configuration" } }
+            form.row method="post" action="/panel/reload" { button.quiet type="submit" { "Reload the configuration" } }
             @if reloads.is_empty() { p.empty { "The configuration was not read again since the start." } }
             @for reload in &reloads { (one(reload)) }
         },

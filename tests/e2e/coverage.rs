@@ -96,14 +96,14 @@ impl Desk {
         let patterns: Vec<Pattern> = self.routes.iter().map(|route| Self::pattern(route)).collect();
         let texts = |operation: &Operation| operation.template.0.iter().map(shape).collect::<Vec<_>>();
         let mut samples = Vec::new();
-        for (index, pattern) in patterns.iter().enumerate().step_by(self.routes.len() / 25) {
+        for (index, pattern) in patterns.iter().enumerate().step_by(self.routes.len() / 15) {
             let shown: Vec<String> = pattern.segments.iter().map(|segment| format!("{segment:?}")).collect();
             let own = |operation: &&Operation| pattern.method.as_deref() == Some(&operation.method) && texts(operation) == shown;
             let operation = self.document.operations.iter().find(own);
             let alone = !patterns.iter().enumerate().any(|(other, wide)| other != index && pattern.is_within(wide));
             samples.extend(operation.filter(|_| alone).map(|operation| (index, operation)));
         }
-        assert!(samples.len() >= 10, "{}", samples.len());
+        assert!(samples.len() >= 6, "{}", samples.len());
         samples
     }
 }
@@ -126,6 +126,7 @@ fn need(route: &str) -> &str {
 fn holds(name: &str, operations: usize) {
     let desk = Desk::import(name, operations);
     assert_eq!(desk.found(&desk.routes), [], "the routes that were made of it");
+    let mut narrowed = 0;
     for (index, operation) in desk.samples() {
         let route = &desk.routes[index];
         let text = route.rsplit_once(": ").unwrap().0;
@@ -136,11 +137,16 @@ fn holds(name: &str, operations: usize) {
         let open = if operation.security.is_protected() { vec![(Kind::Public, operation.name())] } else { Vec::new() };
         assert_eq!(desk.found(&desk.replaced(index, format!("{text}: public"))), open, "{text} is public");
         assert_eq!(desk.found(&desk.replaced(index, format!("{text}: deny"))), [], "{text} is denied");
+        // For one value of a parameter only, where that crosses no other route.
         let only = text.replacen('{', "only-", 1).replacen('}', "", 1);
-        if only != text && !text.contains("{$}") && users(need(route)) > 1 {
+        let narrow = Desk::pattern(&format!("{only}: x"));
+        let crosses = desk.routes.iter().filter(|other| *other != route).any(|other| Desk::pattern(other).conflicts_with(&narrow));
+        if only != text && !text.contains("{$}") && users(need(route)) > 1 && !crosses {
+            narrowed += 1;
             assert_eq!(desk.found(&desk.replaced(index, format!("{only}: {}", need(route)))), [(Kind::NoRule, operation.name())], "{only}");
         }
     }
+    assert!(narrowed > 0, "{narrowed}");
     widened(&desk);
     for stray in ["GET /no/such/path: authenticated", "PURGE /{rest...}: authenticated", "GET elsewhere.test/no/such: authenticated"] {
         let name = stray.rsplit_once(": ").unwrap().0.to_owned();

@@ -27,6 +27,7 @@ impl Scene {
         let gate = Desk::new().file("tokens.json", &tokens.to_string()).serve(&json!({
             "credentials": {"tokens": {"kind": "static", "file": "tokens.json"}, "keys": {"kind": "api_key"}},
             "roles": {"default": "user", "user": ["profile:read"]},
+            "default": "deny",
             "routes": {
                 "GET /orders": "orders:read",
                 "PUT /orders/{id}": {"scopes": ["orders:write"], "rate_limit": {"rate": "100/m", "per": "principal"}},
@@ -80,6 +81,9 @@ fn every_page_is_well_in_light_and_dark_and_on_a_phone() {
         scene.sign_in(scheme, width);
         let told = scene.ask("tour", &json!({"folder": folder(name)}));
         let pages = told["pages"].as_array().unwrap();
+        for known in ["", "/decisions", "/shadow", "/reloads", "/routes", "/principals", "/key-sets", "/keys", "/profiles", "/factor"] {
+            assert!(pages.iter().any(|page| page["path"] == format!("/panel{known}")), "{name}: no link leads to {known}");
+        }
         assert!(pages.len() >= 25, "{name}: {} pages: {told}", pages.len());
         for page in pages {
             let missing = page["path"] == "/panel/nowhere";
@@ -138,6 +142,16 @@ fn the_keyboard_alone_leads_to_an_explanation() {
     assert_ne!(told["outline"], "none", "whoever has the focus is seen");
     let answer = told["answer"].as_str().unwrap();
     assert!(answer.contains("allow") && answer.contains("GET /orders"), "{answer}");
+    scene.nothing_to_complain_about();
+}
+
+#[test]
+fn what_is_typed_narrows_a_list_and_an_open_page_goes_on() {
+    let scene = Scene::set();
+    scene.sign_in("dark", 1280);
+    let told = scene.ask("lively", &json!({}));
+    assert_eq!(told["same"], true, "{told}");
+    assert!(told["url"].as_str().unwrap().contains("q=reports"), "{told}");
     scene.nothing_to_complain_about();
 }
 

@@ -59,7 +59,7 @@ async fn a_collector_is_believed_by_the_systems_roots_and_by_no_others() {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
         ];
         let serving = Serving::start(&config, &environment).await;
-        assert_eq!(ask(serving.address("proxy"), "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 403);
+        assert_eq!(ask(serving.address("proxy"), "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 401);
         if believed {
             until("the span", async || collector.text().contains("scopegate.decision").then_some(())).await;
         } else {

@@ -15,6 +15,11 @@ addEventListener('pageshow', () => {
     for (const form of document.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
 });
 
+/** On a phone the navigation is a strip, and the page that is open may be beyond its edge. */
+const strip = document.querySelector('.side nav');
+const current = strip?.querySelector('[aria-current]');
+if (current) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - strip.clientWidth / 3;
+
 /** The explanation of a row, above the rows that go on. */
 document.addEventListener('click', async (event) => {
     const place = document.getElementById('detail');

@@ -91,6 +91,11 @@ impl Audit {
         }
     }
 
+    /// Of allows, the share that is told of, where not all are.
+    pub fn share(&self) -> Option<&str> {
+        self.style.sample.as_deref()
+    }
+
     /// Waits until everything that was written so far is out.
     pub fn flush(&self) {
         let (done, finished) = mpsc::sync_channel(1);

@@ -160,6 +160,19 @@ async function keyboard({ base }) {
     return { first, outline, answer: await page.textContent('#answer') };
 }
 
+/** What is typed narrows a list, and an open page goes on by itself; neither loads a page anew. */
+async function lively({ base }) {
+    await page.goto(`${base}/panel/routes`);
+    await page.evaluate(() => (globalThis.here = true));
+    await page.locator('#q').pressSequentially('reports');
+    await page.waitForFunction(() => document.getElementById('rows').textContent.startsWith('1 of'));
+    const narrowed = { same: await page.evaluate(() => globalThis.here === true), url: page.url() };
+    await page.goto(`${base}/panel`);
+    await page.evaluate(() => document.querySelector('#live dl').setAttribute('id', 'old'));
+    await page.waitForFunction(() => !document.getElementById('old') && document.querySelector('#live dl'));
+    return narrowed;
+}
+
 /** Rows of decisions that came since the page was opened. */
 async function live({ base }) {
     await page.goto(`${base}/panel/decisions`);
@@ -177,6 +190,7 @@ await serve(
         faulty,
         factor,
         keyboard,
+        lively,
         live,
         /** Waits until so many rows name this. */
         rows: async ({ text, count }) => {
