@@ -52,7 +52,7 @@ impl Explain {
         } else {
             print(&explanation);
         }
-        Ok(explanation["decision"] != "deny")
+        Ok(explanation.get("decision").is_none_or(|decision| decision != "deny"))
     }
 
     /// The decision on a request that nobody made, by the files here.
