@@ -55,7 +55,8 @@ async fn an_output_that_fails_costs_lines_that_are_counted_and_no_decision() {
     failing.0.store(false, Ordering::SeqCst);
     decide(&gate, 7).await;
     flushed(&gate).await;
-    assert_eq!((failing.1.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), dropped(&gate).await), (7, 20.0));
+    let written = failing.1.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!((written, dropped(&gate).await), (7, 20.0));
     assert_eq!(gate.running.gate.telemetry.recent.last(100, &Default::default()).len(), 27, "who watches sees them all the same");
 }
 
