@@ -52,7 +52,7 @@ impl Explain {
         } else {
             print(&explanation);
         }
-        Ok(explanation["decision"] != "deny")
+        Ok(explanation.get("decision").is_none_or(|decision| decision != "deny"))
     }
 
     /// The decision on a request that nobody made, by the files here.
@@ -88,7 +88,7 @@ impl Explain {
         } else {
             print_recorded(&said);
         }
-        Ok(said["then"]["outcome"] != "deny")
+        Ok(said.pointer("/then/outcome").is_none_or(|outcome| outcome != "deny"))
     }
 }
 
@@ -131,10 +131,10 @@ fn print_recorded(said: &Value) {
     ] {
         line(name, &then[key]);
     }
-    if said["now"].is_object() {
+    if let Some(now) = said.get("now") {
         println!();
-        println!("now, on generation {}:", said["now"]["generation"]);
-        print(&said["now"]);
+        println!("now, on generation {}:", now["generation"]);
+        print(now);
     }
     for note in said["notes"].as_array().into_iter().flatten() {
         line("note", note);
@@ -155,8 +155,9 @@ fn print(explanation: &Value) {
     ] {
         line(name, &explanation[key]);
     }
-    if let Some(ids) = explanation["holders"]["ids"].as_array() {
-        let count = explanation["holders"]["count"].as_u64().unwrap_or_default();
+    let holders = &explanation["holders"];
+    if let Some(ids) = holders["ids"].as_array() {
+        let count = holders["count"].as_u64().unwrap_or_default();
         let shown = ids.iter().map(text).collect::<Vec<_>>().join(", ");
         let more = count.saturating_sub(ids.len() as u64);
         match (count, more) {

@@ -86,11 +86,10 @@ impl Recent {
 
 impl Inner {
     fn keep(&mut self, lines: &Bytes) {
-        let total = count(lines);
-        let mut number = self.count;
-        self.count += total;
+        let first = self.count;
+        self.count += count(lines);
         let keeps_from = self.count.saturating_sub(KEPT as u64);
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        for (number, line) in (first..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
             let denial = is_denial(line);
             if (denial || number >= keeps_from)
                 && let Ok(text) = str::from_utf8(line.strip_suffix(b"\n").unwrap_or(line))
@@ -103,7 +102,6 @@ impl Inner {
                     push(&mut self.all, kept);
                 }
             }
-            number += 1;
         }
     }
 

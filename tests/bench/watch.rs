@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use scopegate::config::{Input, load};
+use scopegate::credential::digest::TagKey;
+use scopegate::keys::Registry;
 use scopegate::proto::CheckRequest;
 use scopegate::proto::authorization_client::AuthorizationClient;
 use tonic::transport::Endpoint;
@@ -90,7 +93,26 @@ fn paced(server: &Server, requests: &[CheckRequest], time: Duration) -> (Measure
     })
 }
 
+/// How long it takes to tell what a reload changed, on the thread that reads the files.
+fn differences(effort: Effort, table: &mut Table) {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = files::tokens(folder.path(), effort.tokens);
+    let text = files::configuration(&tokens, 100, "");
+    let key = TagKey::new([7; 32]);
+    let loaded = || {
+        let input = Input::Text { name: "bench.yaml", text: text.clone() };
+        load(&input, &|_| None, &key, &Registry::offline()).unwrap_or_else(|faults| panic!("{faults}"))
+    };
+    let (old, new) = (loaded(), loaded());
+    let started = Instant::now();
+    let changes = new.sources.changes_since(&old.sources);
+    let took = started.elapsed().as_secs_f64() * 1e3;
+    assert!(changes.tokens.is_empty(), "{changes:?}");
+    table.row(format!("what differs between two sets of {} tokens", effort.tokens), format!("{took:.0} ms"), "");
+}
+
 pub fn measure(effort: Effort, table: &mut Table) {
+    differences(effort, table);
     let folder = tempfile::tempdir().unwrap();
     let tokens = files::tokens(folder.path(), 1000);
     let (port, admin) = (free_port(), free_port());

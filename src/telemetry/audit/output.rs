@@ -43,7 +43,7 @@ pub struct Writer {
     jobs: mpsc::Sender<Job>,
     waiting: Arc<AtomicUsize>,
     dropped: Counter,
-    /// Whether the last chunk found no room.
+    /// Whether chunks find no room, which is told of once.
     full: bool,
 }
 
@@ -83,7 +83,8 @@ impl Writer {
             let told = std::thread::Builder::new().name("audit-full".into());
             let _ = told.spawn(|| tracing::error!("audit lines are not taken in time; they are dropped and counted until they are"));
         }
-        self.full = full;
+        // A small chunk that finds room between two large ones is no end of it.
+        self.full = full || (self.full && waiting > QUEUE / 2);
     }
 
     /// Tells once all that was written so far is out.
