@@ -94,7 +94,7 @@ impl Log {
         let mut called = vec![false; document.operations.len()];
         for (method, path) in self.calls.keys() {
             let segments: Vec<Shown> = path.split('/').skip(1).map(Shown::new).collect();
-            let fits = |operation: &Operation, method: &str| operation.method == method && is_for(operation, &segments);
+            let fits = |operation: &Operation, method: &str| operation.method == method && is_for(operation, &segments, false);
             let of = |method: &str| -> Vec<(usize, &Operation)> {
                 document.operations.iter().enumerate().filter(|(_, operation)| fits(operation, method)).collect()
             };
@@ -103,7 +103,9 @@ impl Log {
                 found = of("GET");
             }
             for (index, operation) in &found {
-                let narrower = |other: &Operation| other.template.is_within(&operation.template) && !operation.template.is_within(&other.template);
+                let narrower = |other: &Operation| {
+                    is_for(other, &segments, true) && other.template.is_within(&operation.template) && !operation.template.is_within(&other.template)
+                };
                 if !found.iter().any(|(_, other)| narrower(other))
                     && let Some(called) = called.get_mut(*index)
                 {
@@ -134,18 +136,20 @@ impl Shown {
         }
     }
 
-    fn fits(&self, part: &Part) -> bool {
+    /// Whether it may be one of the part's, or is one for sure.
+    fn fits(&self, part: &Part, sure: bool) -> bool {
         match (self, part) {
             (Self::Whole(text), part) => part.matches(text),
-            (Self::Cut(start), Part::Literal(text)) => text.starts_with(start.as_str()) && text.len() > start.len(),
-            (Self::Cut(_), Part::One(_) | Part::Mixed(_) | Part::Many(_)) => true,
+            (Self::Cut(start), Part::Literal(text)) => !sure && text.starts_with(start.as_str()) && text.len() > start.len(),
+            (Self::Cut(_), Part::Mixed(_)) => !sure,
+            (Self::Cut(_), Part::One(_) | Part::Many(_)) => true,
         }
     }
 }
 
-fn is_for(operation: &Operation, segments: &[Shown]) -> bool {
+fn is_for(operation: &Operation, segments: &[Shown], sure: bool) -> bool {
     let parts = &operation.template.0;
     let many = matches!(parts.last(), Some(Part::Many(_)));
     let fits = if many { segments.len() >= parts.len() } else { segments.len() == parts.len() };
-    fits && parts.iter().zip(segments).all(|(part, segment)| segment.fits(part))
+    fits && parts.iter().zip(segments).all(|(part, segment)| segment.fits(part, sure))
 }
