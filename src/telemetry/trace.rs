@@ -5,13 +5,15 @@ use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
+
 /// A span's place in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
-    trace: u128,
-    span: u64,
-    /// Of the flags only this one has a meaning (§3.2.2.5).
-    sampled: bool,
+    trace: TraceId,
+    span: SpanId,
+    /// Of which only `sampled` has a meaning (§3.2.2.5).
+    flags: TraceFlags,
     /// Whether there is nobody before.
     root: bool,
 }
@@ -48,27 +50,28 @@ impl Context {
         }
         let dashes = [0, 33, 50].iter().all(|at| known.get(*at) == Some(&b'-'));
         let part = |from: usize, to: usize| known.get(from..to).and_then(hex);
-        let (trace, span, flags) = (part(1, 33)?, u64::try_from(part(34, 50)?).ok()?, part(51, 53)?);
-        (dashes && trace != 0 && span != 0).then_some(Self { trace, span, sampled: flags & 1 == 1, root: false })
+        let (trace, span) = (TraceId::from(part(1, 33)?), SpanId::from(u64::try_from(part(34, 50)?).ok()?));
+        let flags = TraceFlags::default().with_sampled(part(51, 53)? & 1 == 1);
+        (dashes && trace != TraceId::INVALID && span != SpanId::INVALID).then_some(Self { trace, span, flags, root: false })
     }
 
     /// That of a span of this id below `parent`, or the first of a new trace.
     pub fn below(parent: Option<Self>, span: u64, sampler: Sampler) -> Self {
-        let trace = parent.map_or_else(|| (u128::from(random(0)) << 64 | u128::from(random(1))).max(1), |parent| parent.trace);
+        let trace = parent.map_or_else(|| (u128::from(random(0)) << 64 | u128::from(random(1))).max(1).into(), |parent| parent.trace);
         let sampled = match parent {
-            Some(parent) if sampler.parent_based => parent.sampled,
+            Some(parent) if sampler.parent_based => parent.is_sampled(),
             Some(_) | None => sampler.takes(trace),
         };
-        Self { trace, span: span.max(1), sampled, root: parent.is_none() }
+        Self { trace, span: span.max(1).into(), flags: TraceFlags::default().with_sampled(sampled), root: parent.is_none() }
     }
 
     /// The next span below this one.
     pub fn child(self) -> Self {
-        Self { span: random(0).max(1), ..self }
+        Self { span: random(0).max(1).into(), ..self }
     }
 
     pub fn is_sampled(self) -> bool {
-        self.sampled
+        self.flags.is_sampled()
     }
 
     /// Whether the trace begins here, so that nobody's `tracestate` belongs to it.
@@ -77,28 +80,29 @@ impl Context {
     }
 
     pub fn trace_id(&self) -> Hex<32> {
-        Hex::of(self.trace)
+        Hex::of(u128::from_be_bytes(self.trace.to_bytes()))
     }
 
     pub fn trace_bytes(self) -> [u8; 16] {
-        self.trace.to_be_bytes()
+        self.trace.to_bytes()
     }
 
     pub fn span_bytes(self) -> [u8; 8] {
-        self.span.to_be_bytes()
+        self.span.to_bytes()
     }
 
     /// The header to send on.
     pub fn header(&self) -> String {
-        let flags = if self.sampled { "01" } else { "00" };
-        ["00", &self.trace_id(), &Hex::<16>::of(self.span.into()), flags].join("-")
+        let flags = if self.is_sampled() { "01" } else { "00" };
+        let span = Hex::<16>::of(u64::from_be_bytes(self.span.to_bytes()).into());
+        ["00", &self.trace_id(), &span, flags].join("-")
     }
 }
 
 impl Sampler {
     /// As OpenTelemetry's `TraceIdRatioBased`: by the trace's own bits, so that all who ask the same share agree.
-    fn takes(self, trace: u128) -> bool {
-        let bits = (trace as u64) >> 1;
+    fn takes(self, trace: TraceId) -> bool {
+        let bits = (u128::from_be_bytes(trace.to_bytes()) as u64) >> 1;
         self.share >= ALL || bits < (1 << 63) / u64::from(ALL) * u64::from(self.share)
     }
 }
@@ -215,6 +219,6 @@ mod tests {
         let first = Context::below(None, 0, EACH);
         let (second, third) = (first.child(), Context::below(None, 0, EACH));
         assert_eq!((first.trace, second.is_root()), (second.trace, true));
-        assert!(first.span != second.span && first.trace != third.trace && first.span != 0);
+        assert!(first.span != second.span && first.trace != third.trace && first.span != SpanId::INVALID);
     }
 }

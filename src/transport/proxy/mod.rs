@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ use crate::telemetry::span::Call;
 use ending::{Lasting, Reply};
 use flow::{Flow, Streamed};
 use forward::{FORWARDED_FOR, Peer};
-use pace::{Beginning, Keeping, Pace, Paced};
+use pace::{Keeping, Pace, Paced};
 pub use serve::serve;
 use standing::{Few, Head, Standing};
 use tunnel::Agreed;
@@ -262,19 +262,11 @@ impl Connection {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Err(Box::new(response));
         }
-        let shown = match &begun {
-            Beginning::Whole(bytes) if !bytes.is_empty() => Body::Whole(bytes),
-            Beginning::Whole(_) | Beginning::More(_) | Beginning::Broken => Body::Partial,
-        };
-        let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), shown).await;
+        let verdict = self.ask(snapshot.as_deref(), (&head, &parts.headers), begun.shown()).await;
         let headers = Few::of(snapshot.as_deref(), &verdict, (&parts.headers, websocket));
         let onward = self.finish(snapshot.as_deref(), &verdict, &mut parts)?;
-        let (body, held): (Flow, _) = match begun {
-            Beginning::Whole(bytes) => (Either::Right(Full::new(bytes.clone())), Some(bytes).filter(|bytes| !bytes.is_empty())),
-            Beginning::More(body) => (Either::Left(body), None),
-            // Whatever was decided, half a body is not sent as a whole one.
-            Beginning::Broken => return Err(Box::new(refused(gate, Reason::PartialBody))),
-        };
+        // Whatever was decided, half a body is not sent as a whole one.
+        let (body, held) = begun.onward().ok_or_else(|| Box::new(refused(gate, Reason::PartialBody)))?;
         let standing = Standing { id: verdict.id, head, headers, body: held };
         Ok(Passed { parts, body, keeping, onward, standing })
     }

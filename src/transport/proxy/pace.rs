@@ -10,13 +10,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::flow::Streamed;
+use super::flow::{Flow, Streamed};
 use super::forward::clean_trailers;
 use crate::gate::Gate;
+use crate::request::Body as Shown;
 
 /// How long an average is taken before it counts.
 const GRACE: Duration = Duration::from_secs(10);
@@ -79,6 +80,25 @@ struct Count {
     bytes: u64,
     waited: Duration,
     since: Option<Instant>,
+}
+
+impl Beginning {
+    /// To the judge: an empty body is none.
+    pub fn shown(&self) -> Shown<'_> {
+        match self {
+            Self::Whole(bytes) if !bytes.is_empty() => Shown::Whole(bytes),
+            Self::Whole(_) | Self::More(_) | Self::Broken => Shown::Partial,
+        }
+    }
+
+    /// What goes on, and what of it was shown; `None` where the rest will never come.
+    pub fn onward(self) -> Option<(Flow, Option<Bytes>)> {
+        match self {
+            Self::Whole(bytes) => Some((Either::Right(Full::new(bytes.clone())), Some(bytes).filter(|bytes| !bytes.is_empty()))),
+            Self::More(body) => Some((Either::Left(body), None)),
+            Self::Broken => None,
+        }
+    }
 }
 
 impl From<Streamed> for Paced {

@@ -122,9 +122,6 @@ async function faulty({ base }) {
     await page.getByLabel('Name').fill('Mine');
     await page.getByLabel('Scopes').fill('not a:*:scope');
     await submit('Make the key');
-    const expected = faults.filter((fault) => !fault.includes('422'));
-    faults.length = 0;
-    faults.push(...expected);
     return { name: await page.getByLabel('Name').inputValue(), fault: await page.textContent('#scopes-fault'), serious: await judged(page.url()) };
 }
 
