@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -75,6 +76,8 @@ pub async fn decisions(State(admin): State<Admin>, readers: Readers, request: Re
         Ok(wanted) => wanted,
         Err(known) => return problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", &known),
     };
+    // Before anything else: a set that comes from here on may be one that lets this reader in no more.
+    let generations = admin.gate.live.generations();
     let telemetry = &admin.gate.telemetry;
     if telemetry.audit.is_none() {
         return problem(StatusCode::NOT_FOUND, "not_found", "No decision is written down: `telemetry.audit` is `off`");
@@ -91,7 +94,7 @@ pub async fn decisions(State(admin): State<Admin>, readers: Readers, request: Re
     let last = after(last, request.headers());
     // One piece at a time: whatever a reader does not take waits in its feed, which is bounded.
     let (out, pieces) = mpsc::channel(1);
-    tokio::spawn(tell(admin, (last, feed), wanted.filter, (out, seat)));
+    tokio::spawn(tell((admin, generations), (last, feed), wanted.filter, (out, seat)));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::from_stream(ReceiverStream::new(pieces))).into_response()
 }
@@ -111,8 +114,7 @@ fn after(mut last: Vec<Line>, headers: &HeaderMap) -> Vec<Line> {
 
 type Out = (mpsc::Sender<Result<Bytes, Infallible>>, OwnedSemaphorePermit);
 
-async fn tell(admin: Admin, (last, mut feed): (Vec<Line>, Feed), filter: Filter, (out, _seat): Out) {
-    let mut generations = admin.gate.live.generations();
+async fn tell((admin, mut generations): (Admin, Receiver<u64>), (last, mut feed): (Vec<Line>, Feed), filter: Filter, (out, _seat): Out) {
     let end = Instant::now() + LONGEST;
     // Also what says nothing to an `EventSource`, so that it knows that it is connected.
     let mut ready = VecDeque::from([Bytes::from_static(b":\n\n")]);

@@ -64,7 +64,8 @@ impl Reader {
 
     /// Waits until nothing more is to come.
     async fn ends(&mut self) {
-        while !self.piece().await.is_empty() {}
+        let end = async { while !self.piece().await.is_empty() {} };
+        tokio::time::timeout(DEADLINE, end).await.expect("an end in time");
     }
 
     async fn paths(&mut self, count: usize) -> Vec<String> {
