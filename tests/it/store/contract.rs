@@ -74,7 +74,10 @@ pub async fn changes_of_many_writers_come_in_the_order_of_their_versions(open: i
         let store = stores[writer % 2].clone();
         tokio::spawn(async move {
             for number in 0..10 {
-                add_role(&store, &format!("role-{writer}-{number}")).await.unwrap();
+                // On a busy machine the queue of writers may be longer than one of them waits.
+                while let Err(error) = add_role(&store, &format!("role-{writer}-{number}")).await {
+                    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+                }
             }
         })
     });
