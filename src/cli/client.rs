@@ -86,7 +86,7 @@ impl Service {
     }
 
     async fn exchange(&self, token: Option<&str>, call: &Call<'_>) -> Result<(StatusCode, Bytes), String> {
-        let broken = |why: String| format!("{} cannot be asked: {why}", self.url);
+        let broken = |why: String| format!("{} cannot be asked: {why}; is a gate running there? --url names its operator's door", self.url);
         let (stream, host) = self.connect().await.map_err(broken)?;
         let request = request(call, token, &host).map_err(|error| broken(error.to_string()))?;
         let (mut sender, connection) =

@@ -88,7 +88,9 @@ fn told(found: &Report, good: bool) -> Result<Value, String> {
 fn print(found: &Report) {
     let operations = found.operations.map(|count| format!("{count} operations, ")).unwrap_or_default();
     let decisions = found.decisions.map(|count| format!(", {count} decisions")).unwrap_or_default();
-    println!("{operations}{} rules{decisions}: {} findings, {} notes", found.rules, found.findings.len(), found.notes.len());
+    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (rules, findings, notes) = (many(found.rules, "rule"), many(found.findings.len(), "finding"), many(found.notes.len(), "note"));
+    println!("{operations}{rules}{decisions}: {findings}, {notes}");
     for list in [&found.findings, &found.notes] {
         for group in list.chunk_by(|one, other| one.kind == other.kind) {
             let Some(first) = group.first() else { continue };

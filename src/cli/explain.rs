@@ -1,16 +1,22 @@
 //! `scopegate explain`: the decision on a request and why, without a server; or a decision that a running gate took.
 
+use std::ops::ControlFlow;
+
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Config;
 use super::client::{Call, Service};
+use crate::config::Loaded;
 use crate::gate::unix_now;
 use crate::policy::explain::explain;
 use crate::policy::judge::Question;
 use crate::request::{Body, Link, RawRequest};
 use crate::transport::headers::opens_websocket;
+
+/// So many ids are told to who does not know one.
+const KNOWN: usize = 5;
 
 #[derive(Args)]
 pub struct Explain {
@@ -74,12 +80,15 @@ impl Explain {
         let question =
             Question { body: body.as_ref().map_or(Body::Unread, |body| Body::Whole(body)), extra_scopes: "", now: unix_now(), settled: &[] };
         let explained = explain((&loaded.policy, &loaded.sources), &raw, question, self.credential_id.as_deref(), 0);
-        let explanation = explained.ok_or_else(|| format!("no credential has the id `{}`", self.credential_id.as_deref().unwrap_or_default()))?;
+        let explanation = explained.ok_or_else(|| unknown(self.credential_id.as_deref().unwrap_or_default(), &loaded))?;
         serde_json::to_value(&explanation).map_err(|error| error.to_string())
     }
 
     /// A decision that the running gate took.
     fn decided(&self, id: &str) -> Result<bool, String> {
+        if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(format!("`{}` is no id of a decision; it is sixteen hexadecimal digits, as in `x-scopegate-decision`", id.escape_debug()));
+        }
         let token = self.service.named_token()?;
         let call = Call { method: Method::POST, path: "/explain", body: Some(&json!({"decision_id": id})), once: None };
         let said = self.service.ask(token.as_ref().map(|token| token.as_str()), &call)??;
@@ -96,6 +105,16 @@ impl std::fmt::Debug for Explain {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Explain(…)")
     }
+}
+
+fn unknown(id: &str, loaded: &Loaded) -> String {
+    let mut known = Vec::new();
+    let _ = loaded.sources.known(unix_now(), &mut |caller| {
+        known.push(format!("`{}`", caller.id()));
+        if known.len() < KNOWN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let known = if known.is_empty() { "none is known here".to_owned() } else { format!("known are {}", known.join(", ")) };
+    format!("no credential has the id `{}`; {known}; signed tokens and keys of the store are shown with --header", id.escape_debug())
 }
 
 fn line(name: &str, value: &Value) {
@@ -145,6 +164,7 @@ fn print(explanation: &Value) {
     let reason = explanation["reason"].as_str().map(|reason| format!(" {} ({reason})", explanation["status"])).unwrap_or_default();
     println!("{:<15}{}{reason}", "decision", text(&explanation["decision"]).replace('_', " "));
     for (name, key) in [
+        ("fault", "fault"),
         ("cause", "cause"),
         ("rule", "rule"),
         ("needs", "needs"),

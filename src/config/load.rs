@@ -63,7 +63,8 @@ impl Input {
             Self::Text { text, .. } => return Ok(text.clone()),
             Self::File(path) => path,
         };
-        let meta = std::fs::metadata(path).map_err(|error| format!("configuration cannot be read: {error}"))?;
+        let unreadable = |error| format!("configuration cannot be read: {error}; name a file that is there, or write one with `scopegate init`");
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
         if meta.is_dir() {
             return Err("configuration is a directory; name a file".into());
         }

@@ -20,6 +20,9 @@ pub struct Explanation {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+    /// What is wrong with a request that is malformed or ambiguous.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<&'static str>,
     /// What a refused credential was refused for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
@@ -101,6 +104,10 @@ pub fn explain_to<H: Headers>(
         decision: verdict,
         status,
         reason: denial.map(|denial| denial.reason.as_str()),
+        fault: match &view {
+            Err(malformed) => Some(malformed.why()),
+            Ok(_) => denial.filter(|denial| denial.reason == Reason::AmbiguousPath).map(|_| AMBIGUOUS),
+        },
         cause: decision.refused.as_ref().map(|(cause, _)| cause.as_str()),
         rule: decision.rule.map(|rule| rule.name.to_string()),
         needs: decision.rule.map(|rule| needs_text(policy, rule)),
@@ -115,6 +122,8 @@ pub fn explain_to<H: Headers>(
     })
 }
 
+/// Of a path that is well-formed, and that two servers could read in two ways.
+const AMBIGUOUS: &str = "the path has an empty segment (`//`), an encoded slash (`%2F`) or a `;`: a route takes them by `allow_paths` where no other speaks of what they may become";
 const DEPENDS: &str = "depends_on_credential";
 
 fn verdict(decision: &Decision<'_>, whose: Whose<'_>) -> (&'static str, u16) {

@@ -47,6 +47,23 @@ pub enum PathFault {
     DotSegment,
 }
 
+impl PathFault {
+    /// For an operator, with what would be right.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Empty => "the path is empty; the shortest is `/`",
+            Self::NotAbsolute => "the path does not begin with `/`",
+            Self::TooLong => "the path is too long",
+            Self::Character => "the path has a character that must be escaped: a control character, a space, `#`, `\\` or one beyond ASCII",
+            Self::Escape => "the path has a `%` without two hexadecimal digits behind it",
+            Self::EncodedCharacter => "the path has an escaped control character or backslash, which no route may take",
+            Self::DoubleEncoding => "the path is escaped twice: what it decodes to is an escape again",
+            Self::Utf8 => "the path does not decode to UTF-8",
+            Self::DotSegment => "the path has a segment `.` or `..`; send the path that it leads to",
+        }
+    }
+}
+
 /// Path and query of a request target, split at the first `?`; the query is kept verbatim.
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b'?', target) {

@@ -96,6 +96,19 @@ pub enum Malformed {
     Host,
 }
 
+impl Malformed {
+    /// For an operator, with what would be right.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Method => "the method is no token, such as `GET`",
+            Self::Connect => "CONNECT asks for a tunnel, which has no path to decide on",
+            Self::Path(fault) => fault.why(),
+            Self::Query => "the query has a character that must be escaped: a control character, a space, `#` or one beyond ASCII",
+            Self::Host => "the host is no name and no address, such as `api.example.com` or `10.0.0.1:8080`",
+        }
+    }
+}
+
 impl<'a, H: Headers> RequestView<'a, H> {
     pub fn read(raw: &RawRequest<'a, H>) -> Result<Self, Malformed> {
         let method = Method::parse(raw.method).ok_or(Malformed::Method)?;
