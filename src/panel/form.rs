@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use maud::{Markup, html};
 
+use super::client::Refusal;
 use crate::request::query::pairs;
 use crate::transport::bounds;
 
@@ -104,7 +105,13 @@ pub struct Field<'a> {
     pub long: bool,
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// A field with what was said in it before, and what is wrong with that.
+    pub fn again(said: &'a Form, refusal: Option<&'a Refusal>, (name, label, hint): (&'a str, &'a str, &'a str)) -> Self {
+        let fault = refusal.and_then(|refusal| refusal.at(name));
+        Self { name, label, hint, value: said.get(name), fault, ..Self::default() }
+    }
+
     pub fn show(&self) -> Markup {
         let Self { name, label, hint, value, required, fault, .. } = *self;
         let kind = if self.kind.is_empty() { "text" } else { self.kind };

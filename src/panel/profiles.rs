@@ -74,14 +74,7 @@ pub async fn new(desk: Desk) -> Response {
 }
 
 fn sheet(action: &str, said: &Form, refusal: Option<&Refusal>) -> Markup {
-    let field = |name, label, hint| Field {
-        name,
-        label,
-        hint,
-        value: said.get(name),
-        fault: refusal.and_then(|refusal| refusal.at(name)),
-        ..Field::default()
-    };
+    let field = |name, label, hint| Field::again(said, refusal, (name, label, hint));
     html! {
         @if let Some(refusal) = refusal { (refusal.show(&FIELDS)) }
         form.sheet method="post" action=(action) {

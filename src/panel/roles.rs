@@ -79,14 +79,7 @@ pub async fn new(desk: Desk) -> Response {
 
 /// For a new role, or one that there is: its name stays as it is.
 fn sheet(action: &str, said: &Form, refusal: Option<&Refusal>) -> Markup {
-    let field = |name, label, hint| Field {
-        name,
-        label,
-        hint,
-        value: said.get(name),
-        fault: refusal.and_then(|refusal| refusal.at(name)),
-        ..Field::default()
-    };
+    let field = |name, label, hint| Field::again(said, refusal, (name, label, hint));
     let is_new = action == PATH;
     html! {
         @if let Some(refusal) = refusal { (refusal.show(&FIELDS)) }
@@ -217,14 +210,7 @@ impl Desk {
 }
 
 fn giving(said: &Form, refusal: Option<&Refusal>) -> Markup {
-    let field = |name, label, hint| Field {
-        name,
-        label,
-        hint,
-        value: said.get(name),
-        fault: refusal.and_then(|refusal| refusal.at(name)),
-        ..Field::default()
-    };
+    let field = |name, label, hint| Field::again(said, refusal, (name, label, hint));
     html! {
         h2 { "Give somebody a role" }
         form.sheet method="post" action=(ASSIGNED) {

@@ -2,6 +2,7 @@
 //! Holds so many bytes a thread; what finds no room is for the caller to count.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,6 +13,8 @@ struct Lane(Mutex<Vec<u8>>);
 
 #[derive(Debug)]
 pub struct Lanes {
+    /// Nobody else's, not even of one that is gone: an address could be.
+    number: u64,
     bound: usize,
     all: Mutex<Vec<Arc<Lane>>>,
     /// Told once a lane is half full.
@@ -19,17 +22,19 @@ pub struct Lanes {
 }
 
 thread_local! {
-    /// This thread's lanes, by the address of those that they belong to.
-    static MINE: RefCell<Vec<(usize, Arc<Lane>)>> = const { RefCell::new(Vec::new()) };
+    /// This thread's lanes, by the number of those that they belong to.
+    static MINE: RefCell<Vec<(u64, Arc<Lane>)>> = const { RefCell::new(Vec::new()) };
 }
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Lanes {
     pub fn new(bound: usize) -> Arc<Self> {
-        Arc::new(Self { bound, all: Mutex::default(), filling: Notify::new() })
+        Arc::new(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), bound, all: Mutex::default(), filling: Notify::new() })
     }
 
     /// Whether there was room.
-    pub fn append(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+    pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.with_mine(|lane| {
             let mut buffer = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
             let before = buffer.len();
@@ -44,29 +49,30 @@ impl Lanes {
         })
     }
 
-    /// All that waits.
+    /// All that waits, lane by lane and of one moment: of two records of which one came after the other, the later is not there alone.
     pub fn take(&self) -> Vec<Vec<u8>> {
         let all: Vec<Arc<Lane>> = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let take = |lane: Arc<Lane>| {
-            let mut buffer = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // As much again is to be expected.
+        let mut held: Vec<_> = all.iter().map(|lane| lane.0.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        // As much again is to be expected.
+        let taken = held.iter_mut().map(|buffer| {
             let next = Vec::with_capacity(buffer.len());
-            std::mem::replace(&mut *buffer, next)
-        };
-        all.into_iter().map(take).filter(|buffer| !buffer.is_empty()).collect()
+            std::mem::replace(&mut **buffer, next)
+        });
+        taken.filter(|buffer| !buffer.is_empty()).collect()
     }
 
-    fn with_mine<T>(self: &Arc<Self>, act: impl FnOnce(&Lane) -> T) -> T {
-        let owner = Arc::as_ptr(self) as usize;
+    fn with_mine<T>(&self, act: impl FnOnce(&Lane) -> T) -> T {
         MINE.with(|mine| {
             let mut mine = mine.borrow_mut();
-            if let Some((_, lane)) = mine.iter().find(|(known, _)| *known == owner) {
+            if let Some((_, lane)) = mine.iter().find(|(known, _)| *known == self.number) {
                 return act(lane);
             }
             let lane = Arc::new(Lane::default());
             self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
             let done = act(&lane);
-            mine.push((owner, lane));
+            // Those of whoever is gone are nobody's but this thread's.
+            mine.retain(|(_, lane)| Arc::strong_count(lane) > 1);
+            mine.push((self.number, lane));
             done
         })
     }

@@ -2,12 +2,13 @@
 //! Waits for neither readers nor the disk.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::output::Writer;
+use crate::telemetry::lanes::Lanes;
 use crate::telemetry::recent::Recent;
 
 /// Bytes that one thread may have waiting; a second's lines at fifty thousand decisions.
@@ -15,16 +16,9 @@ pub const LANE: usize = 16 * 1024 * 1024;
 /// Lines are gathered for this long, so that a busy gate writes in large pieces.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// A thread's own buffer.
+/// What the doors and the collector tell each other.
 #[derive(Debug, Default)]
-pub struct Lane {
-    pub lines: Mutex<Vec<u8>>,
-}
-
-/// Everybody's, and what the doors and the collector tell each other.
-#[derive(Debug, Default)]
-pub struct Lanes {
-    all: Mutex<Vec<Arc<Lane>>>,
+pub struct Signals {
     /// Whether the collector wants to be woken.
     pub sleeping: AtomicBool,
     /// Lines that found no room since the collector last looked.
@@ -37,23 +31,14 @@ pub enum Command {
     Flush(mpsc::SyncSender<()>),
 }
 
-impl Lanes {
-    /// A lane of its own for one more thread.
-    pub fn open(&self) -> Arc<Lane> {
-        let lane = Arc::new(Lane::default());
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
-        lane
-    }
-}
-
 /// Starts the thread; it ends with whoever could wake it.
-pub fn spawn(lanes: Arc<Lanes>, recent: Recent, writer: Writer) -> std::io::Result<mpsc::SyncSender<Command>> {
+pub fn spawn((lanes, signals): (Arc<Lanes>, Arc<Signals>), recent: Recent, writer: Writer) -> std::io::Result<mpsc::SyncSender<Command>> {
     let (wake, inbox) = mpsc::sync_channel(64);
-    let mut collector = Collector { lanes, recent, writer };
+    let mut collector = Collector { lanes, signals, recent, writer };
     std::thread::Builder::new().name("audit".into()).spawn(move || {
         loop {
             // First say that a wake is wanted, then look: a line that comes after the look wakes.
-            collector.lanes.sleeping.store(true, Ordering::SeqCst);
+            collector.signals.sleeping.store(true, Ordering::SeqCst);
             if collector.drain() {
                 std::thread::sleep(GATHER);
                 continue;
@@ -74,6 +59,7 @@ pub fn spawn(lanes: Arc<Lanes>, recent: Recent, writer: Writer) -> std::io::Resu
 #[derive(Debug)]
 struct Collector {
     lanes: Arc<Lanes>,
+    signals: Arc<Signals>,
     recent: Recent,
     writer: Writer,
 }
@@ -81,8 +67,8 @@ struct Collector {
 impl Collector {
     /// Whether there was anything to hand on.
     fn drain(&mut self) -> bool {
-        let missed = self.lanes.lost.swap(0, Ordering::Relaxed);
-        let lines = Bytes::from(in_order(self.take()));
+        let missed = self.signals.lost.swap(0, Ordering::Relaxed);
+        let lines = Bytes::from(in_order(self.lanes.take()));
         if lines.is_empty() && missed == 0 {
             return false;
         }
@@ -91,13 +77,6 @@ impl Collector {
             self.writer.write(lines);
         }
         true
-    }
-
-    /// What each lane has, at one moment: of two decisions of which one came after the other, the later is not there alone.
-    fn take(&self) -> Vec<Vec<u8>> {
-        let lanes: Vec<Arc<Lane>> = self.lanes.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut held: Vec<_> = lanes.iter().map(|lane| lane.lines.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        held.iter_mut().map(|lines| std::mem::take(&mut **lines)).filter(|lines| !lines.is_empty()).collect()
     }
 }
 

@@ -53,8 +53,7 @@ pub fn decision(out: &mut Vec<u8>, record: &Record<'_>, trace: Option<Context>, 
     maybe(out, "tenant", decision.caller.as_ref().and_then(Caller::tenant));
     maybe(out, "missing_scopes", denial.and_then(|denial| denial.missing.as_ref()).map(|missing| missing.scopes()));
     if let (None, Some(policy)) = (decision.denial(), seen.policy) {
-        let used = policy.used_scopes(decision, seen.extra_scopes);
-        maybe(out, "used_scopes", (!used.is_empty()).then(|| used.join(" ")).as_deref());
+        words(out, "used_scopes", &policy.used_scopes(decision, seen.extra_scopes));
     }
     let watches = decision.shadow.is_some() || decision.rule.is_some_and(|rule| rule.mode == Mode::Shadow);
     maybe(out, "mode", watches.then_some("shadow"));
@@ -85,10 +84,27 @@ pub fn end(out: &mut Vec<u8>, (door, id, why): (Door, DecisionId, Ended)) {
 }
 
 fn text(out: &mut Vec<u8>, key: &str, value: &str) {
+    begin(out, key);
+    quoted(out, value);
+}
+
+/// Space-delimited; nothing where there are none.
+fn words(out: &mut Vec<u8>, key: &str, list: &[&str]) {
+    let Some((first, rest)) = list.split_first() else { return };
+    begin(out, key);
+    out.push(b'"');
+    escaped(out, first);
+    for word in rest {
+        out.push(b' ');
+        escaped(out, word);
+    }
+    out.push(b'"');
+}
+
+fn begin(out: &mut Vec<u8>, key: &str) {
     for part in [",\"", key, "\":"] {
         out.extend_from_slice(part.as_bytes());
     }
-    quoted(out, value);
 }
 
 fn maybe(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
@@ -136,14 +152,21 @@ fn whole(out: &mut Vec<u8>, mut number: u64, least: usize) {
 
 /// A text as JSON has it (RFC 8259 §7).
 fn quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escaped(out, text);
+    out.push(b'"');
+}
+
+/// The same, without its quotes.
+fn escaped(out: &mut Vec<u8>, text: &str) {
     if text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
-        out.push(b'"');
         out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        // Writing to a vector does not fail.
-        let _ = serde_json::to_writer(out, text);
+        return;
     }
+    // A text is always JSON.
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    out.extend_from_slice(inner.as_bytes());
 }
 
 thread_local! {

@@ -8,17 +8,18 @@ mod rotation;
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::telemetry::instrument::Counter;
 
+use super::lanes::Lanes;
 use super::recent::Recent;
 use super::trace::Context;
 use super::{DecisionId, Ended, Record};
 use crate::config::telemetry;
 use crate::gate::Door;
-use collector::{Command, Lane, Lanes};
+use collector::{Command, Signals};
 use line::Style;
 pub use line::shortened;
 use output::Output;
@@ -33,15 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Audit {
     lanes: Arc<Lanes>,
+    signals: Arc<Signals>,
     wake: mpsc::SyncSender<Command>,
     dropped: Counter,
     /// Of a million allows so many are told of.
     sample: u32,
     style: Style,
-}
-
-thread_local! {
-    static MINE: std::cell::RefCell<Option<(usize, Arc<Lane>)>> = const { std::cell::RefCell::new(None) };
 }
 
 impl Audit {
@@ -56,12 +54,12 @@ impl Audit {
                 )
             })?),
         };
-        let lanes = Arc::new(Lanes::default());
+        let (lanes, signals) = (Lanes::new(collector::LANE), Arc::new(Signals::default()));
         let broken = |error: std::io::Error| format!("audit lines cannot be written: {error}");
         let writer = output::spawn(output, dropped.clone()).map_err(broken)?;
-        let wake = collector::spawn(Arc::clone(&lanes), recent, writer).map_err(broken)?;
+        let wake = collector::spawn((Arc::clone(&lanes), Arc::clone(&signals)), recent, writer).map_err(broken)?;
         let sample = (said.sample < ALL).then(|| (f64::from(said.sample) / f64::from(ALL)).to_string());
-        Ok(Self { lanes, wake, dropped, sample: said.sample, style: Style { paths: said.paths, sample } })
+        Ok(Self { lanes, signals, wake, dropped, sample: said.sample, style: Style { paths: said.paths, sample } })
     }
 
     pub fn write(&self, record: &Record<'_>, trace: Option<Context>) {
@@ -77,16 +75,11 @@ impl Audit {
     }
 
     fn append(&self, line: impl FnOnce(&mut Vec<u8>)) {
-        self.with_lane(|lane| {
-            let mut buffer = lane.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if buffer.len() > collector::LANE {
-                self.dropped.inc();
-                self.lanes.lost.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            line(&mut buffer);
-        });
-        if self.lanes.sleeping.swap(false, Ordering::SeqCst) {
+        if !self.lanes.append(line) {
+            self.dropped.inc();
+            self.signals.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.signals.sleeping.swap(false, Ordering::SeqCst) {
             let _ = self.wake.try_send(Command::Write);
         }
     }
@@ -102,20 +95,5 @@ impl Audit {
         if self.wake.send(Command::Flush(done)).is_ok() {
             let _ = finished.recv_timeout(PATIENCE);
         }
-    }
-
-    fn with_lane(&self, write: impl FnOnce(&Lane)) {
-        let owner = Arc::as_ptr(&self.lanes) as usize;
-        MINE.with(|mine| {
-            let mut mine = mine.borrow_mut();
-            match &*mine {
-                Some((known, lane)) if *known == owner => write(lane),
-                _ => {
-                    let lane = self.lanes.open();
-                    write(&lane);
-                    *mine = Some((owner, lane));
-                }
-            }
-        });
     }
 }
