@@ -81,6 +81,7 @@ fn help_on_every_command_shows_an_example() {
         "import backstage",
         "import backflow",
         "import openapi",
+        "injector",
         "intercept",
         "schema",
         "token",
