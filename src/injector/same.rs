@@ -16,7 +16,7 @@ pub fn container(have: &Value, want: &Value) -> Option<String> {
     fields(have, want, |key, have, want| match (key, want) {
         // A LimitRange fills in what is missing, an autoscaler knows better.
         ("resources", _) => true,
-        ("volumeMounts", Some(want)) => mounts(have, want),
+        ("volumeMounts", want) => mounts(have, want.unwrap_or(&Value::Array(Vec::new()))),
         ("securityContext", Some(want)) => is_secure(have, want),
         ("imagePullPolicy", None) => have == "Always" || have == "IfNotPresent",
         ("env", None) => elements(have).all(is_foreign_variable),
@@ -162,6 +162,15 @@ mod tests {
         ] {
             let have = with(key, value);
             assert_eq!(container(&have, &want()).as_deref(), Some(key), "{have}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_mounts_may_get_those_of_others_and_no_more() {
+        let rules = json!({"name": "scopegate-intercept"});
+        for (path, is_same) in [("/var/run/secrets/kubernetes.io/serviceaccount", true), ("/etc/scopegate", false)] {
+            let have = json!({"name": "scopegate-intercept", "volumeMounts": [{"name": "x", "mountPath": path}]});
+            assert_eq!(container(&have, &rules).is_none(), is_same, "{path}");
         }
     }
 
