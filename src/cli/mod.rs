@@ -79,9 +79,9 @@ enum Command {
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
-    /// Print the rules by which connections are redirected to the gate, for an init container to apply
+    /// Redirect connections to the gate by the kernel's own rules, or print them for nft or iptables-restore
     #[command(
-        after_help = "Examples:\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
+        after_help = "Examples:\n  scopegate intercept --apply --ports 80,3000\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
     )]
     Intercept(intercept::Intercept),
     /// Run the Kubernetes webhook that adds the gate to annotated pods; SIGTERM drains after `--lame-duck`

@@ -97,7 +97,7 @@ fn considered(request: &review::Request, settings: &Settings) -> Result<(Asked, 
         }
     };
     let pod = pod::Pod::read(object)?;
-    let additions = sidecar::Additions::new(&ask, settings);
+    let additions = sidecar::Additions::new(&ask, pod.has_group(), settings);
     pod.takes(&ask, &additions)?;
     Ok((Asked::Yes(patch::patch(&pod, &additions)), pod.warnings(&ask)))
 }

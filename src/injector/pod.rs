@@ -36,6 +36,11 @@ impl<'a> Pod<'a> {
         })
     }
 
+    /// Whether its files have a group of its own (`fsGroup`).
+    pub fn has_group(&self) -> bool {
+        self.spec.get("securityContext").and_then(|security| security.get("fsGroup")).is_some_and(|group| !group.is_null())
+    }
+
     /// `Err` says why it cannot have these additions.
     pub fn takes(&self, ask: &Ask, additions: &Additions) -> Result<(), String> {
         let is_true = |key: &str| self.spec.get(key).is_some_and(|value| *value == true);

@@ -5,6 +5,8 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value};
 
+use super::sidecar::MODES;
+
 /// Variables that cloud webhooks and agents put into every container of a pod; the gate itself reads none of them.
 const FOREIGN_VARIABLES: [&str; 3] = ["AWS_", "AZURE_", "DD_"];
 /// Where the tokens of service accounts and of clouds are mounted into every container; nothing of the gate's is there.
@@ -25,10 +27,21 @@ pub fn container(have: &Value, want: &Value) -> Option<String> {
     })
 }
 
-/// The same of a volume, of which everything matters.
+/// The same of a volume, of which everything matters but which of two modes its files have: the pod's group may have come later.
 pub fn volume(have: &Value, want: &Value) -> Option<String> {
     let (Some(have), Some(want)) = (have.as_object(), want.as_object()) else { return Some("kind".into()) };
-    fields(have, want, |_, have, want| want == Some(have))
+    fields(have, want, |key, have, want| match want {
+        Some(want) if key == "projected" => MODES.iter().any(|mode| *have == with_mode(want, *mode)),
+        _ => want == Some(have),
+    })
+}
+
+fn with_mode(volume: &Value, mode: u32) -> Value {
+    let mut volume = volume.clone();
+    if let Some(fields) = volume.as_object_mut() {
+        fields.insert("defaultMode".into(), mode.into());
+    }
+    volume
 }
 
 /// Every field of either; one that is null is not there.
@@ -178,6 +191,13 @@ mod tests {
     fn a_volume_is_the_same_or_it_is_not() {
         let want = json!({"name": "scopegate-state", "emptyDir": {"sizeLimit": "16Mi"}});
         assert_eq!(volume(&want, &want), None);
+        let files =
+            |mode: u32, from: &str| json!({"name": "scopegate-config", "projected": {"defaultMode": mode, "sources": [{"secret": {"name": from}}]}});
+        assert_eq!(volume(&files(0o440, "a"), &files(0o444, "a")), None);
+        assert_eq!(volume(&files(0o444, "a"), &files(0o440, "a")), None);
+        for have in [files(0o644, "a"), files(0o400, "a"), files(0o444, "b")] {
+            assert_eq!(volume(&have, &files(0o444, "a")).as_deref(), Some("projected"), "{have}");
+        }
         for have in [
             json!({"name": "scopegate-state", "hostPath": {"path": "/"}}),
             json!({"name": "scopegate-state", "emptyDir": {}}),

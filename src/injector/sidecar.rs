@@ -13,6 +13,9 @@ pub const INTERCEPT: &str = "scopegate-intercept";
 pub const CONFIG: &str = "scopegate-config";
 pub const STATE: &str = "scopegate-state";
 
+/// Of the mounted files: for the pod's group where it has one, or else for anybody, since only the gate's container has them.
+pub const MODES: [u32; 2] = [0o440, 0o444];
+
 /// What is to be in the pod.
 #[derive(Debug)]
 pub struct Additions {
@@ -23,8 +26,9 @@ pub struct Additions {
 }
 
 impl Additions {
-    pub fn new(ask: &Ask, settings: &Settings) -> Self {
-        Self { gate: gate(ask, settings), intercept: intercept(ask, settings), volumes: vec![config(ask), state()] }
+    /// `has_group`: the files of the pod have a group of its own, which is not ours to set.
+    pub fn new(ask: &Ask, has_group: bool, settings: &Settings) -> Self {
+        Self { gate: gate(ask, settings), intercept: intercept(ask, settings), volumes: vec![config(ask, has_group), state()] }
     }
 
     /// Everything, by name.
@@ -95,13 +99,13 @@ fn intercept(ask: &Ask, settings: &Settings) -> Option<Value> {
     }))
 }
 
-/// Anybody may read the files, since the group of a pod's files is not ours to set; and only the gate's container has them.
-fn config(ask: &Ask) -> Value {
+fn config(ask: &Ask, has_group: bool) -> Value {
+    let [for_group, for_all] = MODES;
     let mut sources = vec![json!({"configMap": {"name": ask.config, "items": [{"key": "scopegate.yaml", "path": "scopegate.yaml"}]}})];
     if let Some(name) = &ask.tokens {
         sources.push(json!({"secret": {"name": name, "items": [{"key": "tokens.json", "path": "tokens/tokens.json"}]}}));
     }
-    json!({"name": CONFIG, "projected": {"defaultMode": 0o444, "sources": sources}})
+    json!({"name": CONFIG, "projected": {"defaultMode": if has_group { for_group } else { for_all }, "sources": sources}})
 }
 
 fn state() -> Value {

@@ -88,7 +88,8 @@ fn the_gate_is_that_of_the_shipped_manifest() {
     let webhook = Webhook::start(&[]);
     let objects = read(&fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap());
     let shipped = objects.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"]["spec"].clone();
-    let injected = webhook.admit(&pod(&with(&proxy(), &[("/scopegate.dev~1tokens", json!("shop-tokens"))])))["spec"].clone();
+    let asks = pod(&with(&proxy(), &[("/scopegate.dev~1tokens", json!("shop-tokens"))]));
+    let injected = webhook.admit(&asks)["spec"].clone();
     let (by_hand, gate) = (named(&shipped["initContainers"], "scopegate"), named(&injected["initContainers"], "scopegate"));
     for field in ["restartPolicy", "securityContext", "volumeMounts", "resources"] {
         assert_eq!(gate[field], by_hand[field], "{field}");
@@ -102,9 +103,14 @@ fn the_gate_is_that_of_the_shipped_manifest() {
     assert_eq!(gate["args"].as_array().unwrap()[..3], by_hand["args"].as_array().unwrap()[..]);
     let volume = |spec: &Json, name: &str| named(&spec["volumes"], name).clone();
     assert_eq!(volume(&injected, "scopegate-state"), volume(&shipped, "scopegate-state"));
-    // Its group is the pod's own affair here.
-    let config = with(&volume(&shipped, "scopegate-config"), &[("/projected/defaultMode", json!(0o444))]);
-    assert_eq!(volume(&injected, "scopegate-config"), config);
+    // Its group is the pod's own affair here: the files are for that, where there is one.
+    let config = volume(&shipped, "scopegate-config");
+    assert_eq!(volume(&injected, "scopegate-config"), with(&config, &[("/projected/defaultMode", json!(0o444))]));
+    let grouped = webhook.admit(&with(&asks, &[("/spec/securityContext/fsGroup", json!(2000))]));
+    assert_eq!(volume(&grouped["spec"], "scopegate-config"), config);
+    // Also where it came after the gate.
+    let later = with(&webhook.admit(&asks), &[("/spec/securityContext/fsGroup", json!(2000))]);
+    assert_eq!(webhook.admit(&later), later);
 }
 
 #[test]

@@ -1,17 +1,22 @@
 //! The injected container, really started: its arguments, its files as a kubelet lays them out, an application behind it.
 
 use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use super::{Webhook, named, pod, proxy, with};
+use super::{Webhook, named, pod, proxy, transparent, with};
 use crate::application::Application;
 use crate::client::Ask;
 use crate::helm::install::project;
+use crate::network::{Network, POD, may_begin};
 use crate::process::{Process, free_port, scopegate};
 
 const TOKEN: &str = "canary-token-of-the-client-1";
@@ -47,14 +52,9 @@ impl Sidecar {
         ];
         let pod = webhook.admit(&pod(&with(&proxy(), &annotations)))["spec"].clone();
         let root = tempfile::tempdir().unwrap();
-        let container = named(&pod["initContainers"], "scopegate").clone();
-        for mount in container["volumeMounts"].as_array().unwrap() {
-            fs::create_dir_all(within(root.path(), mount["mountPath"].as_str().unwrap())).unwrap();
-        }
-        let config = within(root.path(), "/etc/scopegate");
-        project(&rooted(objects, root.path()), &pod, Path::new(&config), "1");
+        furnish(root.path(), &pod, objects);
         let process = Process::start("scopegate", &scopegate(), root.path(), |command| {
-            command.args(container["args"].as_array().unwrap().iter().map(|word| within(root.path(), word.as_str().unwrap())));
+            command.args(words(named(&pod["initContainers"], "scopegate"), root.path()));
         });
         Self { process, port, root, pod }
     }
@@ -64,7 +64,7 @@ impl Sidecar {
         let probe: Vec<String> =
             probe.as_array().unwrap().iter().map(|word| word.as_str().unwrap().replace("127.0.0.1:9190", &format!("127.0.0.1:{admin}"))).collect();
         self.process.until("ready", |_| {
-            let mut command = std::process::Command::new(scopegate());
+            let mut command = Command::new(scopegate());
             command.args(&probe[1..]).env_clear().output().unwrap().status.success()
         });
     }
@@ -73,6 +73,60 @@ impl Sidecar {
         let ask = Ask::get(path);
         (if token.is_empty() { ask } else { ask.token(token) }).send(self.port).status
     }
+}
+
+/// In transparent mode, on a machine that is the pod: the rules by the container that is to apply them, then the gate as its user.
+struct Guarded {
+    network: Network,
+    application: Application,
+    gate: Process,
+    root: TempDir,
+}
+
+impl Guarded {
+    fn start(webhook: &Webhook) -> Self {
+        let network = Network::new();
+        let application = network.pod.enter(|| Application::at(TcpListener::bind(("::", 3000)).unwrap()));
+        let pod = webhook.admit(&pod(&with(&transparent(), &[("/scopegate.dev~1upstream-port", json!("3000"))])))["spec"].clone();
+        let root = tempfile::tempdir().unwrap();
+        furnish(root.path(), &pod, &objects(9190, "GET /orders"));
+        // All that the gate is to do in there, it does as the user of its container.
+        for (path, mode) in [("", 0o755), ("var/lib/scopegate", 0o777)] {
+            fs::set_permissions(root.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::copy(scopegate(), root.path().join("scopegate")).unwrap();
+        let container = |name: &str| words(named(&pod["initContainers"], name), root.path());
+        let rules = container("scopegate-intercept");
+        let gate = container("scopegate");
+        // Root with this one capability.
+        let applied = network.pod.enter(|| {
+            let mut command = Command::new("/usr/bin/setpriv");
+            command.args(["--bounding-set=-all,+net_admin", "./scopegate"]).args(&rules).current_dir(root.path()).env_clear().output().unwrap()
+        });
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        let gate = network.pod.enter(|| {
+            let mut process = Process::start("scopegate", Path::new("/usr/bin/setpriv"), root.path(), |command| {
+                command
+                    .args(["--reuid", "65532", "--regid", "65532", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "./scopegate"])
+                    .args(&gate);
+            });
+            process.until("ready", |_| Ask::get("/readyz").try_send(9190).is_ok_and(|answer| answer.status == 200));
+            process
+        });
+        Self { network, application, gate, root }
+    }
+}
+
+/// A folder as the gate's container has it.
+fn furnish(root: &Path, pod: &Json, objects: &[Json]) {
+    for mount in named(&pod["initContainers"], "scopegate")["volumeMounts"].as_array().unwrap() {
+        fs::create_dir_all(within(root, mount["mountPath"].as_str().unwrap())).unwrap();
+    }
+    project(&rooted(objects, root), pod, Path::new(&within(root, "/etc/scopegate")), "1");
+}
+
+fn words(container: &Json, root: &Path) -> Vec<String> {
+    container["args"].as_array().unwrap().iter().map(|word| within(root, word.as_str().unwrap())).collect()
 }
 
 /// A path of the container's.
@@ -145,4 +199,31 @@ fn one_configuration_serves_several_pods_and_a_reload_keeps_what_is_each_ones_ow
         application.take();
     }
     each_asks_its_own(&pods, "/parcels");
+}
+
+#[test]
+fn in_transparent_mode_nobody_reaches_the_application_past_the_gate() {
+    if !may_begin("injector::gate::in_transparent_mode_nobody_reaches_the_application_past_the_gate") {
+        return;
+    }
+    let webhook = Webhook::start(&["--address", "::"]);
+    let mut guarded = Guarded::start(&webhook);
+    let Network { client, .. } = &guarded.network;
+    for ip in POD {
+        let ask = |path: &str, token: Option<&str>| {
+            let ask = Ask::get(path);
+            client.ask(&token.map_or(ask.clone(), |token| ask.token(token)), ip, 3000).status
+        };
+        assert_eq!((ask("/orders", None), ask("/orders", Some(POOR)), ask("/elsewhere", Some(TOKEN))), (401, 403, 403), "{ip}");
+        assert_eq!(guarded.application.take().len(), 0, "{ip}");
+        assert_eq!((ask("/orders", Some(TOKEN)), ask("/health", None)), (200, 200), "{ip}");
+        let seen = guarded.application.take();
+        assert_eq!((seen.len(), seen[0].header("x-scopegate-id"), seen[0].header("authorization")), (2, Some("client"), None), "{ip}");
+        // The gate's own port leads nowhere, and its operator's door is on loopback.
+        assert_eq!(client.ask(&Ask::get("/orders").token(TOKEN), ip, 15006).status, 421, "{ip}");
+        assert_eq!(client.connect(ip, 9190).unwrap_err().kind(), io::ErrorKind::ConnectionRefused, "{ip}");
+    }
+    assert!(guarded.root.path().join("var/lib/scopegate/keys").is_dir(), "what it keeps, it keeps there");
+    guarded.gate.signal("INT");
+    assert_eq!(guarded.gate.ended(), Some(0));
 }
