@@ -103,17 +103,20 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn write(&self, uid: &str) -> Vec<u8> {
-        let mut response = json!({"uid": uid, "allowed": self.refusal.is_none()});
+        let mut response = Map::new();
+        let mut say = |key: &str, value: Value| drop(response.insert(key.to_owned(), value));
+        say("uid", uid.into());
+        say("allowed", self.refusal.is_none().into());
         if let Some(message) = &self.refusal {
-            response["status"] = json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": message});
+            say("status", json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": message}));
         }
         if !self.patch.is_empty() {
             let patch = Value::from_iter(self.patch.iter().map(Operation::json)).to_string();
-            response["patchType"] = json!("JSONPatch");
-            response["patch"] = json!(STANDARD.encode(patch));
+            say("patchType", "JSONPatch".into());
+            say("patch", STANDARD.encode(patch).into());
         }
         if !self.warnings.is_empty() {
-            response["warnings"] = self.warnings.iter().take(WARNINGS).map(|warning| short(warning)).collect();
+            say("warnings", self.warnings.iter().take(WARNINGS).map(|warning| short(warning)).collect());
         }
         json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string().into_bytes()
     }

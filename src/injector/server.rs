@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::certificate::Certificates;
 use super::{Answer, Outcome, Settings, answer};
 use crate::config::Address;
+use crate::transport::descriptors;
 use crate::transport::listener::{Accepted, Acceptor, Listener};
 use crate::transport::seats::Seats;
 
@@ -72,6 +73,7 @@ struct Shared {
 
 /// Call inside a tokio runtime.
 pub fn start(listen: &Address, certificates: Arc<Certificates>, settings: Settings) -> io::Result<Running> {
+    descriptors::raise(CONNECTIONS);
     let listener = Listener::bind(listen, false)?;
     let address = listener.address()?;
     let [leaving, drain, closing] = std::array::from_fn(|_| CancellationToken::new());

@@ -225,13 +225,14 @@ fn with(value: &Json, changes: &[(&str, Json)]) -> Json {
     for (pointer, new) in changes {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         let key = key.replace("~1", "/");
-        match value.pointer_mut(parent).unwrap_or_else(|| panic!("{parent}")) {
-            Json::Object(map) => drop(map.insert(key, new.clone())),
-            Json::Array(list) => match key.parse::<usize>() {
-                Ok(index) if index < list.len() => list[index] = new.clone(),
-                Ok(_) | Err(_) => list.push(new.clone()),
-            },
-            other => panic!("{parent} is {other}"),
+        let parent = value.pointer_mut(parent).unwrap_or_else(|| panic!("{parent}"));
+        let Some(list) = parent.as_array_mut() else {
+            parent.as_object_mut().unwrap().insert(key, new.clone());
+            continue;
+        };
+        match key.parse::<usize>().ok().filter(|index| *index < list.len()) {
+            Some(index) => list[index] = new.clone(),
+            None => list.push(new.clone()),
         }
     }
     value
