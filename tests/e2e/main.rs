@@ -28,6 +28,7 @@ mod limits;
 mod managed;
 mod message;
 mod mfa;
+mod modes;
 mod mtls;
 mod network;
 mod panel;
