@@ -38,6 +38,7 @@ mod promises;
 mod provider;
 mod rate_limit_service;
 mod redis;
+mod rollout;
 mod schemathesis;
 mod shadow;
 #[path = "../it/harness/sign.rs"]
