@@ -39,6 +39,7 @@ mod promises;
 mod provider;
 mod rate_limit_service;
 mod redis;
+mod rollout;
 mod schemathesis;
 mod shadow;
 #[path = "../it/harness/sign.rs"]
