@@ -22,6 +22,7 @@ mod grpc;
 mod haproxy;
 mod helm;
 mod ingress_nginx;
+mod injector;
 mod intercept;
 mod jwt;
 mod limits;
