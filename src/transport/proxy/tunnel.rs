@@ -80,10 +80,8 @@ fn extended(parts: &mut Parts, protocol: &Protocol) -> Result<(), Reason> {
         return Err(Reason::Handshake);
     }
     parts.method = Method::GET;
-    match value(SEC_WEBSOCKET_KEY) {
-        Values::One(key) if is_key(key) => return Ok(()),
-        Values::None => {}
-        Values::One(_) | Values::Many => return Err(Reason::Handshake),
+    if matches!(value(SEC_WEBSOCKET_KEY), Values::One(key) if is_key(key)) {
+        return Ok(());
     }
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|_| Reason::NotReady)?;
