@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::shape::FILE;
 use super::tls::{self, Tls};
 use super::tree::{self, Node};
-use super::{check, compile, credentials, forward, store, variables};
+use super::{check, compile, credentials, forward, modes, store, variables};
 use crate::credential::digest::TagKey;
 use crate::gate::unix_now;
 use crate::identity::Identity;
@@ -114,6 +114,9 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
     files.extend(input.file().map(Path::to_owned));
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
+    for (node, message) in modes::of_settings(&tree, &base) {
+        if strict { faults.at(node, message) } else { warnings.push(message) }
+    }
     settings.store = store::store(&tree, &mut store::Desk { base: folder, strict, warnings: &mut warnings, faults: &mut faults });
     let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));

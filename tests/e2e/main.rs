@@ -29,6 +29,7 @@ mod limits;
 mod managed;
 mod message;
 mod mfa;
+mod modes;
 mod mtls;
 mod network;
 mod panel;
@@ -39,6 +40,7 @@ mod promises;
 mod provider;
 mod rate_limit_service;
 mod redis;
+mod rollout;
 mod schemathesis;
 mod shadow;
 #[path = "../it/harness/sign.rs"]

@@ -2,12 +2,12 @@
 //! Never quotes one; a file loses one line end and nothing else.
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::Desk;
+use crate::config::modes::remedy_at;
 use crate::config::tree::Node;
 
 /// Largest file that holds one secret, key or key set.
@@ -24,8 +24,8 @@ pub fn text(desk: &mut Desk<'_>, node: &Node, key: &str) -> Option<Zeroizing<Str
         (Some(said), None) => said.text().map(|text| Zeroizing::new(text.to_owned())),
         (None, Some(file)) => {
             let bytes = file_bytes(desk, file, &file_key)?;
-            if is_open(&desk.base.join(file.text()?)) {
-                let message = format!("has a `{file_key}` that other users may read; `chmod 600` it");
+            if let Some(remedy) = remedy_at(&desk.base.join(file.text()?)) {
+                let message = format!("has a `{file_key}` that other users may read; {remedy}");
                 if desk.strict { desk.fault(Some(file), &message) } else { desk.warn(&message) }
             }
             match str::from_utf8(&bytes) {
@@ -61,11 +61,6 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
     file.take(MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
-}
-
-/// Whether others than its owner may read a file.
-pub fn is_open(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0)
 }
 
 pub fn without_line_end(text: &str) -> &str {
