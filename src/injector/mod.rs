@@ -63,7 +63,8 @@ pub enum Outcome {
 /// Answers one review. `Err` says why the body is none.
 pub fn answer(body: &[u8], settings: &Settings) -> Result<Answer, String> {
     let request = Review::read(body)?;
-    let (verdict, outcome) = match considered(&request, settings) {
+    let considered = considered(&request, settings).map_err(|reason| review::line(&reason, review::MESSAGE));
+    let (verdict, outcome) = match considered {
         Ok((Asked::No, warnings)) => (Verdict { warnings, ..Verdict::default() }, Outcome::NotAsked),
         Ok((Asked::Yes(patch), warnings)) => {
             let outcome = if patch.is_empty() { Outcome::Unchanged } else { Outcome::Injected };
@@ -77,7 +78,7 @@ pub fn answer(body: &[u8], settings: &Settings) -> Result<Answer, String> {
             }
         },
     };
-    let (namespace, pod, dry_run) = (request.namespace.clone(), request.pod(), request.dry_run);
+    let (namespace, pod, dry_run) = (request.namespace(), request.pod(), request.dry_run);
     Ok(Answer { body: verdict.write(&request.uid), namespace, pod, dry_run, outcome })
 }
 

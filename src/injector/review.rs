@@ -11,7 +11,9 @@ use super::patch::Operation;
 const VERSION: &str = "admission.k8s.io/v1";
 /// The API server cuts what is longer.
 const WARNING: usize = 256;
-/// And leaves out what is too much.
+/// Of a refusal; nobody needs a longer one.
+pub const MESSAGE: usize = 1024;
+/// The API server leaves out what is too much.
 const WARNINGS: usize = 12;
 
 #[derive(Deserialize)]
@@ -36,7 +38,7 @@ pub struct Request {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    pub namespace: String,
+    namespace: String,
     #[serde(default)]
     operation: String,
     #[serde(default)]
@@ -84,12 +86,17 @@ impl Request {
         self.object.as_object().ok_or_else(|| format!("the request has no object; {right}"))
     }
 
+    /// As the log has it.
+    pub fn namespace(&self) -> String {
+        line(&self.namespace, WARNING)
+    }
+
     /// What the log calls it: a controller's pod has its name later.
     pub fn pod(&self) -> String {
         let meta = |key: &str| self.object.get("metadata").and_then(|meta| meta.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
         let name = Some(&*self.name).filter(|name| !name.is_empty()).or_else(|| meta("name"));
         let name = name.map(str::to_owned).or_else(|| meta("generateName").map(|start| format!("{start}…")));
-        name.unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(WARNING).collect()
+        line(&name.unwrap_or_default(), WARNING)
     }
 }
 
@@ -116,18 +123,32 @@ impl Verdict {
             say("patch", STANDARD.encode(patch).into());
         }
         if !self.warnings.is_empty() {
-            say("warnings", self.warnings.iter().take(WARNINGS).map(|warning| short(warning)).collect());
+            say("warnings", self.warnings.iter().take(WARNINGS).map(|warning| line(warning, WARNING)).collect());
         }
         json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string().into_bytes()
     }
 }
 
-fn short(warning: &str) -> String {
-    if warning.len() <= WARNING {
-        return warning.to_owned();
+/// One line of at most so many bytes: names in a pod are checked after the webhooks alone.
+pub fn line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for letter in text.chars() {
+        let start = line.len();
+        if letter.is_control() {
+            line.extend(letter.escape_debug());
+        } else {
+            line.push(letter);
+        }
+        if line.len() > most {
+            line.truncate(start);
+            while line.len() > most - '…'.len_utf8() {
+                line.pop();
+            }
+            line.push('…');
+            break;
+        }
     }
-    let end = (0..=WARNING - '…'.len_utf8()).rev().find(|end| warning.is_char_boundary(*end)).unwrap_or_default();
-    format!("{}…", warning.get(..end).unwrap_or_default())
+    line
 }
 
 #[cfg(test)]
@@ -135,11 +156,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_is_never_longer_than_is_shown() {
-        for text in ["x".repeat(256), "x".repeat(257), "ä".repeat(200), format!("x{}", "…".repeat(200))] {
-            let cut = short(&text);
-            assert!(cut.len() <= WARNING && cut.len() >= WARNING - 3, "{}", cut.len());
+    fn what_is_said_is_one_line_and_never_longer_than_is_shown() {
+        for text in ["x".repeat(257), "ä".repeat(200), format!("x{}", "…".repeat(200)), "x\n".repeat(200), format!("{}\u{1}", "x".repeat(255))] {
+            let cut = line(&text, WARNING);
+            assert!(cut.len() <= WARNING && cut.len() > WARNING - 12 && cut.ends_with('…') && !cut.contains(char::is_control), "{cut}");
         }
-        assert_eq!(short("as it is"), "as it is");
+        for text in ["as it is", &"x".repeat(256), ""] {
+            assert_eq!(line(text, WARNING), text);
+        }
+        assert_eq!(line("a\nb", WARNING), "a\\nb");
     }
 }

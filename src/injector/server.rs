@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -31,6 +31,7 @@ use crate::transport::seats::Seats;
 
 /// The API server takes 3 MiB (`MaxRequestBodyBytes`) and puts little around it.
 const BODY: usize = 3 * 1024 * 1024 + 512 * 1024;
+const TOO_LONG: &str = "a review is not longer than 3.5 MiB";
 /// All bodies at once, in units: room for thousands of ordinary pods, or eighteen of the largest.
 const UNIT: usize = 64 * 1024;
 const UNITS: usize = 1024;
@@ -200,19 +201,17 @@ async fn review(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
     }
     let length = request.body().size_hint().upper().and_then(|length| usize::try_from(length).ok());
     if length.is_some_and(|length| length > BODY) {
-        return refuse(request, StatusCode::PAYLOAD_TOO_LARGE, "a review is not longer than 3.5 MiB").await;
+        return refuse(request, StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG).await;
     }
     let units = u32::try_from(length.unwrap_or(BODY) / UNIT + 1).unwrap_or_default();
     // Held for as long as the body is.
     let read = async {
         let room = shared.bodies.acquire_many(units).await.ok();
-        Limited::new(request.into_body(), BODY).collect().await.map(|body| (body.to_bytes(), room))
+        gather(request.into_body(), BODY).await.map(|body| (body, room))
     };
     let (body, _room) = match timeout(BODY_TIME, read).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "a review is not longer than 3.5 MiB");
-        }
+        Ok(Ok((Some(body), room))) => (body, room),
+        Ok(Ok((None, _))) => return problem(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
         Ok(Err(_)) => return problem(StatusCode::BAD_REQUEST, "the body broke off"),
         Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come within ten seconds"),
     };
@@ -239,19 +238,27 @@ fn log(answer: &Answer) {
     }
 }
 
-/// Takes some of what still comes: bytes that nobody reads would turn the answer into a reset.
 async fn refuse(request: Request<Incoming>, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    let _ = timeout(BODY_TIME, async {
-        let (mut body, mut taken) = (request.into_body(), 0);
-        while let Some(Ok(frame)) = body.frame().await {
-            taken += frame.data_ref().map_or(0, Bytes::len);
-            if taken > DISCARDED {
-                return;
-            }
-        }
-    })
-    .await;
+    let _ = timeout(BODY_TIME, gather(request.into_body(), 0)).await;
     problem(status, message)
+}
+
+/// A body of at most so many bytes; of a longer one nothing, but some of it is taken: bytes that nobody reads would turn the answer into a reset.
+async fn gather(mut body: Incoming, most: usize) -> hyper::Result<Option<Vec<u8>>> {
+    let (mut gathered, mut taken) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        taken += data.len();
+        if taken <= most {
+            gathered.extend_from_slice(&data);
+        } else {
+            gathered = Vec::new();
+        }
+        if taken > DISCARDED {
+            break;
+        }
+    }
+    Ok((taken <= most).then_some(gathered))
 }
 
 fn problem(status: StatusCode, message: &str) -> Response<Full<Bytes>> {

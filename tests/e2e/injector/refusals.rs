@@ -158,6 +158,10 @@ fn names_of_the_injectors_and_its_volumes_are_nobody_elses() {
         let message = webhook.refusal(&with(&pod(&proxy()), &[(at, what)]));
         assert!(message.contains(said), "{said}: {message}");
     }
+    // Kubernetes looks at names after the webhooks.
+    let odd = json!({"name": "a\nb".repeat(1000), "ports": [{"containerPort": 8080}]});
+    let message = webhook.refusal(&with(&pod(&proxy()), &[("/spec/containers/-", odd)]));
+    assert!(!message.contains('\n') && message.len() <= 1024, "{message}");
     let response = webhook.create(&with(&pod(&proxy()), &[("/spec/containers/-", container("scopegatekeeper"))]));
     assert_eq!(response["allowed"], true, "a name of its own");
 }

@@ -2,6 +2,7 @@
 //! Without the fuzzer each target is a program that replays the files named as its arguments.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod admission;
 pub mod bearer;
 pub mod check_request;
 pub mod configuration;
@@ -35,7 +36,8 @@ mod tests {
     #[test]
     fn every_seed_holds() {
         let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-        let targets: [Target; 11] = [
+        let targets: [Target; 12] = [
+            ("admission", super::admission::hold),
             ("bearer", super::bearer::hold),
             ("check_request", super::check_request::hold),
             ("configuration", super::configuration::hold),
