@@ -22,6 +22,7 @@ mod explain;
 mod healthcheck;
 mod import;
 mod init;
+mod injector;
 mod input;
 mod intercept;
 mod keys;
@@ -55,8 +56,8 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate demo")]
     Demo,
     /// Run the doors; SIGHUP reloads, SIGTERM drains after `lame_duck`, SIGINT at once
-    #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
-    Serve(Config),
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(serve::Serve),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed
     #[command(
         after_help = "Examples:\n  scopegate init --upstream http://127.0.0.1:3000\n  scopegate init --upstream http://127.0.0.1:3000 --openapi openapi.yaml"
@@ -84,6 +85,9 @@ enum Command {
         after_help = "Examples:\n  scopegate intercept --apply --ports 80,3000\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
     )]
     Intercept(intercept::Intercept),
+    /// Run the Kubernetes webhook that adds the gate to annotated pods; SIGTERM drains after `--lame-duck`
+    #[command(after_help = "Example:\n  scopegate injector --cert tls.crt --key tls.key --image scopegate:0.1.0 --failure closed")]
+    Injector(injector::Injector),
     /// Tell the smallest scope set that each principal used, and what it lacked, by the audit lines of a while
     #[command(
         after_help = "Examples:\n  scopegate suggest --decisions audit.jsonl --config scopegate.yaml\n  kubectl logs deploy/gate | scopegate suggest --decisions - --json"
@@ -118,7 +122,7 @@ impl Cli {
         let is_json = self.command.is_json();
         let done = match self.command {
             Command::Demo => demo::run(),
-            Command::Serve(config) => serve::run(&config),
+            Command::Serve(serve) => serve.run(),
             Command::Init(init) => init.run(),
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
@@ -128,6 +132,7 @@ impl Cli {
             }
             Command::Suggest(suggest) => suggest.run(),
             Command::Intercept(intercept) => intercept.run(),
+            Command::Injector(injector) => injector.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
@@ -161,7 +166,7 @@ impl Command {
             Self::Suggest(suggest) => suggest.json,
             Self::Token(token) => token.is_json(),
             Self::Keys(keys) => keys.is_json(),
-            Self::Demo | Self::Serve(_) | Self::Init(_) | Self::Import(_) | Self::Intercept(_) => false,
+            Self::Demo | Self::Serve(_) | Self::Init(_) | Self::Import(_) | Self::Intercept(_) | Self::Injector(_) => false,
             Self::Schema | Self::Scan(_) | Self::Healthcheck(_) => false,
         }
     }

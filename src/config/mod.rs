@@ -12,6 +12,7 @@ pub mod limits;
 pub mod load;
 pub mod management;
 pub mod modes;
+pub mod overrides;
 pub mod proxy;
 pub mod quantity;
 pub mod settings;

@@ -22,6 +22,7 @@ mod grpc;
 mod haproxy;
 mod helm;
 mod ingress_nginx;
+mod injector;
 mod intercept;
 mod jwt;
 mod limits;
@@ -39,6 +40,7 @@ mod promises;
 mod provider;
 mod rate_limit_service;
 mod redis;
+mod rollout;
 mod schemathesis;
 mod shadow;
 #[path = "../it/harness/sign.rs"]
