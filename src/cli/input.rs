@@ -2,7 +2,7 @@
 //! Takes no more than 128 MiB, so that a wrong name is a message and not the whole memory.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -34,28 +34,23 @@ pub fn utf8(file: &Path) -> Result<Zeroizing<String>, String> {
 }
 
 fn bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin().take(LARGEST + 1).read_to_end(&mut bytes)
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let too_large = || "is larger than 128 MiB; name the right file".to_owned();
+    let input: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
     } else {
-        File::open(file).and_then(|file| match file.metadata()?.len() {
-            length if length > LARGEST => Err(Error::from(ErrorKind::FileTooLarge)),
-            _ => file.take(LARGEST + 1).read_to_end(&mut bytes),
-        })
+        let meta = std::fs::metadata(file).map_err(unreadable)?;
+        if meta.is_dir() {
+            return Err("is a folder; name a file".into());
+        }
+        if meta.len() > LARGEST {
+            return Err(too_large());
+        }
+        Box::new(File::open(file).map_err(unreadable)?)
     };
-    match read {
-        Ok(length) if length as u64 <= LARGEST => Ok(bytes),
-        Ok(_) => Err(too_large()),
-        Err(error) => Err(match error.kind() {
-            ErrorKind::FileTooLarge => too_large(),
-            ErrorKind::IsADirectory => "is a folder; name a file".into(),
-            _ => format!("cannot be read: {error}"),
-        }),
-    }
-}
-
-fn too_large() -> String {
-    "is larger than 128 MiB; name the right file".into()
+    let mut bytes = Zeroizing::new(Vec::new());
+    let length = input.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if length as u64 > LARGEST { Err(too_large()) } else { Ok(bytes) }
 }
 
 fn told<T>(file: &Path, read: Result<T, String>) -> Result<T, String> {
