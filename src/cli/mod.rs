@@ -23,6 +23,7 @@ mod healthcheck;
 mod import;
 mod init;
 mod injector;
+mod input;
 mod intercept;
 mod keys;
 mod scan;
@@ -118,6 +119,7 @@ struct Config {
 
 impl Cli {
     pub fn run(self) -> ExitCode {
+        let is_json = self.command.is_json();
         let done = match self.command {
             Command::Demo => demo::run(),
             Command::Serve(serve) => serve.run(),
@@ -143,9 +145,29 @@ impl Cli {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
             Err(message) => {
+                if is_json {
+                    println!("{:#}", serde_json::json!({"error": message}));
+                }
                 eprintln!("{message}");
                 ExitCode::from(1)
             }
+        }
+    }
+}
+
+impl Command {
+    /// Whether a program reads the answer, which is JSON then whatever it is.
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Check(check) => check.json,
+            Self::Explain(explain) => explain.service.json,
+            Self::Test(test) => test.json,
+            Self::Coverage(coverage) => coverage.json,
+            Self::Suggest(suggest) => suggest.json,
+            Self::Token(token) => token.is_json(),
+            Self::Keys(keys) => keys.is_json(),
+            Self::Demo | Self::Serve(_) | Self::Init(_) | Self::Import(_) | Self::Intercept(_) | Self::Injector(_) => false,
+            Self::Schema | Self::Scan(_) | Self::Healthcheck(_) => false,
         }
     }
 }
@@ -187,6 +209,11 @@ fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
 
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.
 const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.yaml");
+
+/// Says what would be right, and ends with the status of wrong use.
+fn wrong(message: &str) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit()
+}
 
 /// Writes to standard output. Where nobody reads any more, as behind `| head -1`, there is nothing left to do.
 fn say(text: Arguments<'_>, end: &str) {

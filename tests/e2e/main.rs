@@ -21,6 +21,7 @@ mod gate;
 mod grpc;
 mod haproxy;
 mod helm;
+mod image;
 mod ingress_nginx;
 mod injector;
 mod intercept;

@@ -10,9 +10,9 @@ mod text;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 
+use super::wrong;
 use crate::config::{Address, Input, Settings, load};
 use crate::live::reload::environment;
 use rules::{Exempt, Ports, Rules};
@@ -136,11 +136,6 @@ fn doors(settings: &Settings) -> Vec<u16> {
         Address::Unix(_) => None,
     };
     doors.chain(settings.egress.iter().map(|egress| &egress.listen)).filter_map(port).collect()
-}
-
-/// Says what would be right, and ends with the status of wrong use.
-fn wrong(message: &str) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n")).exit()
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -28,7 +28,7 @@ pub struct Test {
     junit: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub const EXAMPLES: &str = "Examples:
