@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
@@ -76,8 +75,8 @@ impl Health {
     }
 }
 
-/// Serves every connection that comes in, until the drain.
-pub async fn serve((gate, trusted): (Arc<Gate>, Vec<IpNet>), health: Health, incoming: UnboundedReceiver<Stream>, drain: CancellationToken) {
+/// Serves every connection that comes in, and drains once no more can come: whoever was accepted before is served.
+pub async fn serve((gate, trusted): (Arc<Gate>, Vec<IpNet>), health: Health, incoming: UnboundedReceiver<Stream>) {
     let check = AuthorizationServer::new(Check { gate, trusted }).max_decoding_message_size(bounds::GRPC_MESSAGE);
     let incoming = UnboundedReceiverStream::new(incoming).map(|stream| Ok::<_, io::Error>(Gathered(stream)));
     let served = Server::builder()
@@ -90,7 +89,8 @@ pub async fn serve((gate, trusted): (Arc<Gate>, Vec<IpNet>), health: Health, inc
         .http2_max_header_list_size(Some(16 * 1024))
         .add_service(check)
         .add_service(health.server)
-        .serve_with_incoming_shutdown(incoming, drain.cancelled_owned())
+        // Without a signal, which would throw away what waits in `incoming`; with one, it says GOAWAY at the end of that.
+        .serve_with_incoming_shutdown(incoming, std::future::pending())
         .await;
     if let Err(error) = served {
         tracing::error!("the ext_authz door ended: {error}");

@@ -1,4 +1,4 @@
-//! nginx, Traefik, Caddy and Envoy's HTTP mode: a sub-request that describes the real one, answered 200 or with the denial.
+//! nginx, ingress-nginx, Traefik, Caddy and Envoy's HTTP mode: a sub-request that describes the real one, answered 200 or with the denial.
 //! Reads its dialect's headers only, exactly one value each, and only from a trusted peer. Never redirects.
 
 use std::net::IpAddr;
@@ -19,6 +19,7 @@ use crate::gate::{Door, Gate, Verdict};
 use crate::identity::REMOVED;
 use crate::live::Snapshot;
 use crate::policy::{Denial, Outcome, Reason};
+use crate::request::host::HostName;
 use crate::request::path::split_target;
 use crate::request::{Body, Headers, Link, RawRequest, Values};
 
@@ -37,8 +38,20 @@ pub struct ForwardAuth {
 enum Dialect {
     Envoy,
     Nginx,
+    /// nginx as the Kubernetes controller of that name writes its configuration.
+    IngressNginx,
     /// Traefik and Caddy describe a request in the same headers.
     Forwarded,
+}
+
+impl Dialect {
+    /// Whether nginx's `auth_request` asks: it shows no body, and takes no statuses but 200, 401 and 403.
+    fn is_nginx(self) -> bool {
+        match self {
+            Self::Nginx | Self::IngressNginx => true,
+            Self::Envoy | Self::Forwarded => false,
+        }
+    }
 }
 
 /// The request that the sub-request speaks of.
@@ -98,7 +111,11 @@ fn dialect(target: &str) -> Option<(Dialect, &str)> {
     match bare {
         "/nginx" => Some((Dialect::Nginx, "")),
         "/traefik" | "/caddy" => Some((Dialect::Forwarded, "")),
-        _ => target.strip_prefix("/envoy").filter(|inner| inner.starts_with('/')).map(|inner| (Dialect::Envoy, inner)),
+        _ => {
+            let envoy = target.strip_prefix("/envoy").filter(|inner| inner.starts_with('/'));
+            let ingress = target.strip_prefix("/ingress-nginx/").filter(|host| !host.is_empty());
+            envoy.map(|inner| (Dialect::Envoy, inner)).or_else(|| ingress.map(|host| (Dialect::IngressNginx, host)))
+        }
     }
 }
 
@@ -110,6 +127,10 @@ fn describe<'a>(dialect: Dialect, inner: &'a str, parts: &'a http::request::Part
     let (method, target, host) = match dialect {
         Dialect::Envoy => (parts.method.as_str().as_bytes(), inner.as_bytes(), one("host")?),
         Dialect::Nginx => (one("x-original-method")?, one("x-original-uri")?, one("x-forwarded-host")?),
+        Dialect::IngressNginx => {
+            let (host, target) = original(one("x-original-url")?, inner).ok_or(Reason::Forwarded)?;
+            (one("x-original-method")?, target, host)
+        }
         Dialect::Forwarded => (one("x-forwarded-method")?, one("x-forwarded-uri")?, one("x-forwarded-host")?),
     };
     // `Upgrade` ends at the proxy in front; the handshake's key (RFC 6455 §4.1) goes on.
@@ -121,6 +142,14 @@ fn describe<'a>(dialect: Dialect, inner: &'a str, parts: &'a http::request::Part
     Ok(Described { method, target, host: Some(host), websocket })
 }
 
+/// Host and target of `X-Original-URL`, which the controller puts together from the client's `Host`, where they are those of `server`: nginx' `$host`.
+/// nginx chooses a server by that, and a client that names two (RFC 9112 §3.2.2) would otherwise be judged as if it had asked the other.
+fn original<'a>(url: &'a [u8], server: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let rest = url.strip_prefix(b"http://").or_else(|| url.strip_prefix(b"https://"))?;
+    let (host, target) = rest.split_at_checked(memchr::memchr(b'/', rest)?)?;
+    (HostName::parse(host)?.as_str() == server).then_some((host, target))
+}
+
 /// The body that the proxy passed along, where it passes one.
 async fn read(dialect: Dialect, headers: &HeaderMap, body: Incoming, limit: usize) -> Option<Bytes> {
     let cut = match Headers::get(headers, "x-envoy-auth-partial-body") {
@@ -129,7 +158,7 @@ async fn read(dialect: Dialect, headers: &HeaderMap, body: Incoming, limit: usiz
         Values::Many => true,
     };
     // nginx passes the client's Content-Length without the body unless told otherwise.
-    if cut || dialect == Dialect::Nginx || body.is_end_stream() {
+    if cut || dialect.is_nginx() || body.is_end_stream() {
         return None;
     }
     Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes).filter(|bytes| !bytes.is_empty())
@@ -196,7 +225,7 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
 /// nginx turns every status but 401 and 403 into its own 500.
 fn denied(dialect: Dialect, denial: &Denial, verdict: &Verdict<'_>) -> Response<Full<Bytes>> {
     let mut response = answer::denied(denial, verdict.id);
-    if dialect == Dialect::Nginx && response.status() != StatusCode::UNAUTHORIZED {
+    if dialect.is_nginx() && response.status() != StatusCode::UNAUTHORIZED {
         *response.status_mut() = StatusCode::FORBIDDEN;
     }
     answer::share(response.headers_mut(), &answer::sharing(&verdict.decision.share));
@@ -209,7 +238,7 @@ fn refused(gate: &Gate, reason: Reason, dialect: Dialect) -> Response<Full<Bytes
 }
 
 fn not_found() -> Response<Full<Bytes>> {
-    let body = r#"{"error":"not_found","message":"Known paths are /envoy/..., /nginx, /traefik and /caddy"}"#;
+    let body = r#"{"error":"not_found","message":"Known paths are /envoy/..., /nginx, /ingress-nginx/$host, /traefik and /caddy"}"#;
     let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

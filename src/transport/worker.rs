@@ -159,12 +159,7 @@ impl Workers {
 
 async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tasks: TaskTracker) {
     let (checks, incoming) = unbounded_channel();
-    tasks.spawn(ext_authz::serve(
-        (Arc::clone(&shared.gate), shared.settings.trusted_proxies.clone()),
-        shared.health.clone(),
-        incoming,
-        shared.drain.clone(),
-    ));
+    tasks.spawn(ext_authz::serve((Arc::clone(&shared.gate), shared.settings.trusted_proxies.clone()), shared.health.clone(), incoming));
     let upstream = shared.settings.upstream.clone().map(|upstream: Upstream| Rc::new(proxy::Proxy::new(&shared, upstream)));
     let forward_auth = Rc::new(forward_auth::ForwardAuth { gate: Arc::clone(&shared.gate), trusted: shared.settings.trusted_proxies.clone() });
     let targets = shared.egress.iter().map(|target| Rc::new(egress::Egress::new(Arc::clone(target), Arc::clone(&shared.gate))));

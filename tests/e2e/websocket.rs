@@ -14,6 +14,7 @@ use crate::message::Message;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
 
 fn accept(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes()))
@@ -42,21 +43,49 @@ pub fn handshake(target: &str) -> Ask {
 
 /// The client's end: the status of the answer, and whether a text came back where it was 101.
 pub fn talk(port: u16, handshake: &Ask) -> (u16, bool) {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    (&stream).write_all(&handshake.bytes()).unwrap();
-    let mut from = BufReader::new(&stream);
-    let answer = Message::read(&mut from, |start| !start.contains(" 101 ")).unwrap().expect("an answer");
-    let status = answer.word(1).parse().unwrap();
-    if status != 101 {
-        return (status, false);
+    match Socket::open(port, handshake) {
+        Ok(mut socket) => (101, socket.echoes("hello") && socket.from.buffer().is_empty()),
+        Err(status) => (status, false),
     }
-    assert_eq!(answer.header("sec-websocket-accept"), Some(&*accept(KEY)));
-    let said = b"hello";
-    let masked = said.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-    let frame: Vec<u8> = [TEXT, 0x80 | 5].into_iter().chain(MASK).chain(masked).collect();
-    (&stream).write_all(&frame).unwrap();
-    let mut back = [0; 7];
-    from.read_exact(&mut back).unwrap();
-    (status, back[2..] == *said && from.buffer().is_empty())
+}
+
+/// A client's open end.
+#[derive(Debug)]
+pub struct Socket {
+    from: BufReader<TcpStream>,
+}
+
+impl Socket {
+    /// `Err` is the status of a refusal.
+    pub fn open(port: u16, handshake: &Ask) -> Result<Self, u16> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&handshake.bytes()).unwrap();
+        let mut from = BufReader::new(stream);
+        let answer = Message::read(&mut from, |start| !start.contains(" 101 ")).unwrap().expect("an answer");
+        let status = answer.word(1).parse().unwrap();
+        if status != 101 {
+            return Err(status);
+        }
+        assert_eq!(answer.header("sec-websocket-accept"), Some(&*accept(KEY)));
+        Ok(Self { from })
+    }
+
+    /// Whether a short text comes back as it was.
+    pub fn echoes(&mut self, said: &str) -> bool {
+        let masked = said.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let frame: Vec<u8> = [TEXT, 0x80 | u8::try_from(said.len()).unwrap()].into_iter().chain(MASK).chain(masked).collect();
+        self.from.get_mut().write_all(&frame).unwrap();
+        let mut back = vec![0; 2 + said.len()];
+        self.from.read_exact(&mut back).unwrap();
+        back[2..] == *said.as_bytes()
+    }
+
+    /// The code of the close that comes next.
+    pub fn close_code(&mut self) -> u16 {
+        let mut start = [0; 4];
+        self.from.read_exact(&mut start).unwrap();
+        assert_eq!(start[0], CLOSE, "{start:?}");
+        u16::from_be_bytes([start[2], start[3]])
+    }
 }

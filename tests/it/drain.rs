@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::harness::http2::{Http2, PREFACE, SETTINGS, frame, get};
 use crate::harness::process::Serving;
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::Wire;
@@ -112,6 +113,29 @@ async fn a_client_that_has_just_connected_is_served_before_the_end() {
             assert_eq!(wire.reply(false).await.status, 200);
             assert!(wire.is_closed().await);
         }
+        assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_has_just_connected_is_answered_before_the_end() {
+    let stage = Stage::set().await;
+    for _ in 0..5 {
+        let mut serving = stage.start("").await;
+        let door = serving.address("ext_authz");
+        let mut gateways = Vec::new();
+        for _ in 0..20 {
+            gateways.push(Http2 { wire: Wire::connect(door).await });
+        }
+        serving.signal("TERM");
+        for gateway in &mut gateways {
+            // No service of the door's, which it says in a trailer of a 200.
+            gateway.send([PREFACE, &frame(SETTINGS, 0, 0, &[]), &get(1, "/none/None")].concat()).await;
+        }
+        for gateway in &mut gateways {
+            gateway.all(&[1], 200).await;
+        }
+        drop(gateways);
         assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
     }
 }

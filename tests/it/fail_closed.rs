@@ -88,9 +88,9 @@ async fn a_door_without_a_loaded_set_does_not_serve() {
     let address = listener.local_addr().unwrap();
     let (connections, incoming) = tokio::sync::mpsc::unbounded_channel();
     let gate = Arc::new(Decider { live: Arc::new(Live::default()), telemetry: Arc::new(Telemetry::default()), limiter: Arc::default() });
-    let (health, drain) = (Health::default(), tokio_util::sync::CancellationToken::new());
+    let health = Health::default();
     health.set(false).await;
-    tokio::spawn(ext_authz::serve((gate, Vec::new()), health.clone(), incoming, drain.clone()));
+    tokio::spawn(ext_authz::serve((gate, Vec::new()), health.clone(), incoming));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = connections.send(scopegate::transport::listener::Stream::Tcp(stream));
@@ -107,7 +107,6 @@ async fn a_door_without_a_loaded_set_does_not_serve() {
             assert_eq!(answer.status, expected, "{service:?}");
         }
     }
-    drain.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,11 +235,52 @@ async fn a_missing_host_is_denied_where_some_rule_speaks_of_hosts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forward_auth_believes_nobody_but_its_proxies() {
     let gate = Gate::start(&format!("{POLICY}trusted_proxies: [192.0.2.0/24]\n"), TOKENS).await;
-    let described = "x-forwarded-method: GET\r\nx-forwarded-uri: /open\r\nx-forwarded-host: a\r\nx-original-method: GET\r\nx-original-uri: /open\r\n";
-    for (path, status) in [("/traefik", 400), ("/caddy", 400), ("/nginx", 403), ("/envoy/open", 400)] {
+    let described = "x-forwarded-method: GET\r\nx-forwarded-uri: /open\r\nx-forwarded-host: a\r\nx-original-method: GET\r\nx-original-uri: /open\r\nx-original-url: http://a/open\r\n";
+    for (path, status) in [("/traefik", 400), ("/caddy", 400), ("/nginx", 403), ("/ingress-nginx/a", 403), ("/envoy/open", 400)] {
         let reply = ask(gate.forward_auth(), format!("GET {path} HTTP/1.1\r\nhost: a\r\n{described}\r\n")).await;
         assert_eq!((reply.status, reply.header("x-scopegate-reason")), denied(status, "invalid_forwarded"), "{path}");
     }
+}
+
+/// The controller's own word of a request is one URL, with the client's `Host` in it; the path says which host nginx chose by.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_original_url_counts_once_and_only_for_the_host_that_nginx_chose() {
+    let gate = Gate::start("routes: {open.test/orders: public, shop.test/orders: app:use, '[::1]/orders': public}\n", TOKENS).await;
+    let asked = async |path: &str, lines: &str| {
+        let reply = ask(gate.forward_auth(), format!("GET {path} HTTP/1.1\r\nhost: gate\r\nx-original-method: GET\r\n{lines}\r\n")).await;
+        (reply.status, reply.header("x-scopegate-reason"))
+    };
+    let refused = denied(403, "invalid_forwarded");
+    let [open, shop] = ["open", "shop"].map(|name| format!("/ingress-nginx/{name}.test"));
+    for (url, path) in [
+        ("http://open.test/orders", &*open),
+        ("https://open.test/orders?x=1", &open),
+        ("http://OPEN.test.:8443/orders", &open),
+        ("http://[::1]:80/orders", "/ingress-nginx/[::1]"),
+    ] {
+        assert_eq!(asked(path, &format!("x-original-url: {url}\r\n")).await, (200, None), "{url}");
+        // What other dialects go by is the client's own here.
+        let others = "x-original-uri: /none\r\nx-forwarded-host: shop.test\r\nx-forwarded-uri: /none\r\nx-forwarded-method: PUT\r\n";
+        assert_eq!(asked(path, &format!("x-original-url: {url}\r\n{others}")).await, (200, None), "{url}");
+        assert_eq!(asked(path, &format!("x-original-url: {url}\r\nx-original-url: {url}\r\n")).await, refused, "{url} twice");
+        assert_eq!(asked(path, &format!("x-original-url: {url}\r\nx-original-method: GET\r\n")).await, refused, "the method twice");
+        // nginx went by `shop.test`, and the client wrote another into `Host`.
+        assert_eq!(asked(&shop, &format!("x-original-url: {url}\r\n")).await, refused, "{url}");
+    }
+    assert_eq!(asked(&shop, "x-original-url: http://shop.test/orders\r\n").await, denied(401, "no_credential"));
+    assert_eq!(asked(&open, "").await, refused);
+    let urls = ["", "/orders", "open.test/orders", "ftp://open.test/orders", "HTTP://open.test/orders", "http://open.test", "http:///orders"];
+    for url in
+        urls.into_iter().chain(["http://a@open.test/orders", "http://open.test:x/orders", "http://open.test..shop.test/orders", "//open.test/orders"])
+    {
+        assert_eq!(asked(&open, &format!("x-original-url: {url}\r\n")).await, refused, "{url:?}");
+    }
+    for path in
+        ["/ingress-nginx/OPEN.test", "/ingress-nginx/open.test:80", "/ingress-nginx/open.test/", "/ingress-nginx/open.test?x", "/ingress-nginx/$host"]
+    {
+        assert_eq!(asked(path, "x-original-url: http://open.test/orders\r\n").await, refused, "{path}");
+    }
+    assert_eq!(asked(&open, "x-original-url: http://open.test/a/../orders\r\n").await, denied(403, "ambiguous_path"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +309,7 @@ async fn each_dialect_reads_its_own_headers_once() {
         both.extend(other.iter().filter(|line| !own.contains(line)).map(|line| if line.contains("uri") { "x-original-url: /app" } else { *line }));
         assert_eq!(asked(path, &both).await, 200, "{path} with another dialect's headers beside its own");
     }
-    for path in ["/", "/nginx/", "/Traefik", "/envoy", "/traefik/open", "/verify"] {
+    for path in ["/", "/nginx/", "/ingress-nginx", "/ingress-nginx/", "/Traefik", "/envoy", "/traefik/open", "/verify"] {
         assert_eq!(asked(path, &traefik).await, 404, "{path} is no dialect");
     }
 }

@@ -67,7 +67,11 @@ pub fn websocket(parts: &mut Parts) -> Result<bool, Reason> {
     }
 }
 
-/// RFC 8441 §5: without a key, which the upstream gets from the gate.
+/// A handshake over HTTP/2 whose key is the gate's own; its client knows nothing of an answer to one.
+#[derive(Clone, Copy, Debug)]
+struct OwnKey;
+
+/// RFC 8441 §5: without a key, which the upstream gets from the gate. A proxy that carries a client's HTTP/1.1 (Envoy) sends that client's.
 fn extended(parts: &mut Parts, protocol: &Protocol) -> Result<(), Reason> {
     let value = |name: HeaderName| Headers::get(&parts.headers, name.as_str());
     let bodiless = matches!(value(CONTENT_LENGTH), Values::None | Values::One(b"0"));
@@ -75,11 +79,15 @@ fn extended(parts: &mut Parts, protocol: &Protocol) -> Result<(), Reason> {
     if parts.method != Method::CONNECT || protocol.as_str() != "websocket" || !current || !bodiless {
         return Err(Reason::Handshake);
     }
+    parts.method = Method::GET;
+    if matches!(value(SEC_WEBSOCKET_KEY), Values::One(key) if is_key(key)) {
+        return Ok(());
+    }
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|_| Reason::NotReady)?;
     let key = HeaderValue::from_str(&STANDARD.encode(key)).map_err(|_| Reason::Handshake)?;
     parts.headers.insert(SEC_WEBSOCKET_KEY, key);
-    parts.method = Method::GET;
+    parts.extensions.insert(OwnKey);
     Ok(())
 }
 
@@ -114,6 +122,7 @@ impl Connection {
         let accept = parts.headers.get(SEC_WEBSOCKET_KEY).map(|key| accept(key.as_bytes())).ok_or(Reason::Handshake)?;
         insist(&mut parts.headers);
         let stream = parts.extensions.remove::<OnUpgrade>().filter(|_| self.is_shared);
+        let own_key = parts.extensions.remove::<OwnKey>().is_some();
         let request = Request::from_parts(parts, Either::Right(Full::default()));
         let mut response = self.proxy.pool.upgrade(&self.lease, request).await?;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -136,7 +145,9 @@ impl Connection {
                 *self.agreed.borrow_mut() = Some(agreed);
             }
             Some(stream) => {
-                headers.remove(SEC_WEBSOCKET_ACCEPT);
+                if own_key {
+                    headers.remove(SEC_WEBSOCKET_ACCEPT);
+                }
                 *response.status_mut() = StatusCode::OK;
                 tokio::task::spawn_local(Rc::clone(&self.proxy).stream(stream, agreed));
             }

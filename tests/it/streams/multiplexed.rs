@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::open::{House, Stream};
 use super::{ROUTES, TOKEN, whole};
-use crate::harness::frames::{BINARY, CLOSE, UPGRADE, frame};
+use crate::harness::frames::{BINARY, CLOSE, KEY, UPGRADE, frame};
 use crate::harness::grpc::{self, Asked};
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::{Wire, value};
@@ -90,6 +90,21 @@ async fn an_extended_connect_becomes_a_tunnel_and_ends_with_its_credential() {
     wire.send(frame(CLOSE, &payload[..2], true)).await;
     assert!(wire.is_closed().await);
     assert_eq!(client.send_request(other("/other")).await.unwrap().status(), 200);
+}
+
+/// A proxy that carries a client's HTTP/1.1 over HTTP/2, as Envoy does, leaves the handshake to its two ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_came_along_goes_on_and_is_answered() {
+    let house = House::open(ROUTES, &whole()).await;
+    let [gate, _] = house.gates();
+    let mut client = client(gate).await;
+    gate.upstream.take();
+    let response = client.send_request(connect("http://a/ws", Some("websocket"), &[VERSION, BEARER, ("sec-websocket-key", KEY)])).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["sec-websocket-accept"]), (200, &"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".parse().unwrap()));
+    let mut wire = opened(response).await;
+    assert_eq!(value(&gate.upstream.take().remove(0).headers, "sec-websocket-key").as_deref(), Some(KEY));
+    wire.send(frame(BINARY, b"hello", true)).await;
+    assert_eq!(tokio::time::timeout(DEADLINE, wire.frame()).await.unwrap(), Some((BINARY, b"hello".to_vec(), false)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
