@@ -229,12 +229,13 @@ fn say(text: Arguments<'_>, end: &str) {
 
 /// Logs as JSON lines on standard error; `SCOPEGATE_LOG` filters them, as in `info,scopegate=debug`.
 fn log(default: &str) {
-    use tracing_subscriber::filter::filter_fn;
+    use tracing_subscriber::filter::{Targets, filter_fn};
+    use tracing_subscriber::fmt;
     use tracing_subscriber::prelude::*;
-    use tracing_subscriber::{EnvFilter, fmt};
 
     use crate::telemetry::otlp::logs::Lines;
-    let filter = EnvFilter::try_from_env("SCOPEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let wanted = std::env::var("SCOPEGATE_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.or_else(|| default.parse().ok()).unwrap_or_default();
     // Below `info`, libraries tell what they read: of a malformed HTTP/2 head, h2 prints the path, and a path may have a token.
     let own = filter_fn(|line| *line.level() <= tracing::Level::INFO || line.target().split("::").next() == Some("scopegate"));
     let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
