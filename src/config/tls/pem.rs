@@ -46,7 +46,7 @@ impl Desk<'_> {
         list
     }
 
-    fn key(&mut self, node: &Node, name: &str) -> Option<PrivateKeyDer<'static>> {
+    pub fn key(&mut self, node: &Node, name: &str) -> Option<PrivateKeyDer<'static>> {
         let (path, bytes) = self.read(node, name)?;
         if is_open(&path) {
             let message = format!("`{name}` {} is a private key that other users may read; `chmod 600` it", node.quoted());
