@@ -17,7 +17,7 @@ use crate::jose::HmacKey;
 use crate::keys::Registry;
 use crate::limits::Limiter;
 use crate::live::Live;
-use crate::live::reload::{self, Reloader, environment};
+use crate::live::reload::{self, Reloader, Trigger, environment};
 use crate::live::shelf::Bookkeeper;
 use crate::live::watch::Watch;
 use crate::management::{Api, Context};
@@ -123,7 +123,8 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let watching = settings.watch.then(|| watch.events.clone());
     let reloader = reload::spawn(reload::Source { input, key, registry, settings: settings.clone(), live, telemetry, files: watching });
     if settings.watch {
-        watch.follow(files, reloader.clone()).map_err(broken)?;
+        let reloader = reloader.clone();
+        watch.follow(files, move || reloader.ask(Trigger::Watch)).map_err(broken)?;
     }
     let (addresses, operators) = accept(doors, &workers, &closing).map_err(broken)?;
     let audience = Audience::of(addresses.admin.as_ref());

@@ -9,6 +9,7 @@ pub mod credential;
 pub mod fetch;
 pub mod gate;
 pub mod identity;
+pub mod injector;
 pub mod introspection;
 pub mod jose;
 pub mod keys;

@@ -11,7 +11,7 @@ pub struct Check {
     config: Config,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl Check {

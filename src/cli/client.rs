@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use zeroize::Zeroizing;
 
-use super::token::{contents, without_line_end};
+use super::input::contents;
+use super::token::without_line_end;
 use crate::fetch;
 
 /// Longer than the gate waits for its store.

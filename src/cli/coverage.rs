@@ -32,7 +32,7 @@ pub struct Coverage {
     strict: bool,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub const EXAMPLES: &str = "Examples:

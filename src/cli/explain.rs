@@ -6,8 +6,9 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Config;
 use super::client::{Call, Service};
+use super::input::contents;
+use super::{Config, wrong};
 use crate::config::Loaded;
 use crate::gate::unix_now;
 use crate::policy::explain::explain;
@@ -27,7 +28,7 @@ pub struct Explain {
     #[arg(required_unless_present = "decision")]
     path: Option<String>,
     /// Ask a running gate about a decision of its own, by the id in `x-scopegate-decision`
-    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "path", "header", "host", "credential_id", "body_file"])]
+    #[arg(long, value_name = "ID", value_parser = decision, conflicts_with_all = ["method", "path", "header", "host", "credential_id", "body_file"])]
     decision: Option<String>,
     /// A header, `Name: value`; may be given more than once
     #[arg(long, value_name = "H")]
@@ -42,7 +43,7 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     body_file: Option<std::path::PathBuf>,
     #[command(flatten)]
-    service: Service,
+    pub service: Service,
     #[command(flatten)]
     config: Config,
 }
@@ -67,12 +68,13 @@ impl Explain {
         let loaded = self.config.load()?.map_err(|faults| faults.to_string())?;
         let mut headers = Vec::new();
         for header in &self.header {
-            let (name, value) = header.split_once(':').ok_or("a header is `Name: value`")?;
+            // Not said again: it may be a token.
+            let Some((name, value)) = header.split_once(':') else { wrong("a header is `Name: value`") };
             headers.push((name.trim(), value.trim().as_bytes()));
         }
         let body = match &self.body_file {
             None => None,
-            Some(path) => Some(std::fs::read(path).map_err(|error| format!("the body cannot be read: {error}"))?),
+            Some(path) => Some(contents(path).map_err(|why| format!("the body: {why}"))?),
         };
         let headers = headers.as_slice();
         let link = Link { websocket: opens_websocket(method.as_bytes(), &headers, true).unwrap_or(false), ..Link::default() };
@@ -86,9 +88,6 @@ impl Explain {
 
     /// A decision that the running gate took.
     fn decided(&self, id: &str) -> Result<bool, String> {
-        if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(format!("`{}` is no id of a decision; it is sixteen hexadecimal digits, as in `x-scopegate-decision`", id.escape_debug()));
-        }
         let token = self.service.named_token()?;
         let call = Call { method: Method::POST, path: "/explain", body: Some(&json!({"decision_id": id})), once: None };
         let said = self.service.ask(token.as_ref().map(|token| token.as_str()), &call)??;
@@ -105,6 +104,11 @@ impl std::fmt::Debug for Explain {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Explain(…)")
     }
+}
+
+fn decision(text: &str) -> Result<String, String> {
+    let good = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    good.then(|| text.to_owned()).ok_or_else(|| "the id of a decision is sixteen hexadecimal digits, as in `x-scopegate-decision`".into())
 }
 
 fn unknown(id: &str, loaded: &Loaded) -> String {

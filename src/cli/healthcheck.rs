@@ -10,7 +10,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct Healthcheck {
     /// The operator door, `host:port` or `unix:/path`
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190", value_parser = address)]
     address: String,
 }
 
@@ -42,6 +42,14 @@ impl Healthcheck {
             }
         }
     }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let good = match text.strip_prefix("unix:") {
+        Some(path) => !path.is_empty(),
+        None => text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+    };
+    good.then(|| text.to_owned()).ok_or_else(|| "an address is `host:port` or `unix:/path`".into())
 }
 
 /// The status code of a GET on `/readyz`.

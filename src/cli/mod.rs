@@ -22,6 +22,8 @@ mod explain;
 mod healthcheck;
 mod import;
 mod init;
+mod injector;
+mod input;
 mod intercept;
 mod keys;
 mod scan;
@@ -54,8 +56,8 @@ enum Command {
     #[command(after_help = "Example:\n  scopegate demo")]
     Demo,
     /// Run the doors; SIGHUP reloads, SIGTERM drains after `lame_duck`, SIGINT at once
-    #[command(after_help = "Example:\n  scopegate serve --config scopegate.yaml")]
-    Serve(Config),
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(serve::Serve),
     /// Write a first scopegate.yaml and a token, shown once and stored hashed
     #[command(
         after_help = "Examples:\n  scopegate init --upstream http://127.0.0.1:3000\n  scopegate init --upstream http://127.0.0.1:3000 --openapi openapi.yaml"
@@ -78,11 +80,14 @@ enum Command {
     /// Make a scopegate.yaml of what there is already
     #[command(subcommand, after_help = "Example:\n  scopegate import backstage app-config.yaml --output scopegate.yaml")]
     Import(import::Import),
-    /// Print the rules by which connections are redirected to the gate, for an init container to apply
+    /// Redirect connections to the gate by the kernel's own rules, or print them for nft or iptables-restore
     #[command(
-        after_help = "Examples:\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
+        after_help = "Examples:\n  scopegate intercept --apply --ports 80,3000\n  scopegate intercept --print --ports 80,3000 | nft -f -\n  scopegate intercept --print --config scopegate.yaml --outbound 80 --uid 65532\n  scopegate intercept --print --format iptables > rules && iptables-restore -n < rules && ip6tables-restore -n < rules"
     )]
     Intercept(intercept::Intercept),
+    /// Run the Kubernetes webhook that adds the gate to annotated pods; SIGTERM drains after `--lame-duck`
+    #[command(after_help = "Example:\n  scopegate injector --cert tls.crt --key tls.key --image scopegate:0.1.0 --failure closed")]
+    Injector(injector::Injector),
     /// Tell the smallest scope set that each principal used, and what it lacked, by the audit lines of a while
     #[command(
         after_help = "Examples:\n  scopegate suggest --decisions audit.jsonl --config scopegate.yaml\n  kubectl logs deploy/gate | scopegate suggest --decisions - --json"
@@ -114,9 +119,10 @@ struct Config {
 
 impl Cli {
     pub fn run(self) -> ExitCode {
+        let is_json = self.command.is_json();
         let done = match self.command {
             Command::Demo => demo::run(),
-            Command::Serve(config) => serve::run(&config),
+            Command::Serve(serve) => serve.run(),
             Command::Init(init) => init.run(),
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
@@ -126,6 +132,7 @@ impl Cli {
             }
             Command::Suggest(suggest) => suggest.run(),
             Command::Intercept(intercept) => intercept.run(),
+            Command::Injector(injector) => injector.run(),
             Command::Import(import) => import.run(),
             Command::Token(token) => token.run(),
             Command::Keys(keys) => keys.run(),
@@ -138,9 +145,29 @@ impl Cli {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
             Err(message) => {
+                if is_json {
+                    println!("{:#}", serde_json::json!({"error": message}));
+                }
                 eprintln!("{message}");
                 ExitCode::from(1)
             }
+        }
+    }
+}
+
+impl Command {
+    /// Whether a program reads the answer, which is JSON then whatever it is.
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Check(check) => check.json,
+            Self::Explain(explain) => explain.service.json,
+            Self::Test(test) => test.json,
+            Self::Coverage(coverage) => coverage.json,
+            Self::Suggest(suggest) => suggest.json,
+            Self::Token(token) => token.is_json(),
+            Self::Keys(keys) => keys.is_json(),
+            Self::Demo | Self::Serve(_) | Self::Init(_) | Self::Import(_) | Self::Intercept(_) | Self::Injector(_) => false,
+            Self::Schema | Self::Scan(_) | Self::Healthcheck(_) => false,
         }
     }
 }
@@ -182,6 +209,11 @@ fn loaded(input: &Input) -> Result<Result<Loaded, Faults>, String> {
 
 /// Backstop's routes, for its users who set `BACKSTOP_TOKENS` and nothing else.
 const BACKSTOP: &str = include_str!("../../deploy/examples/backstop/scopegate.yaml");
+
+/// Says what would be right, and ends with the status of wrong use.
+fn wrong(message: &str) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit()
+}
 
 /// Writes to standard output. Where nobody reads any more, as behind `| head -1`, there is nothing left to do.
 fn say(text: Arguments<'_>, end: &str) {

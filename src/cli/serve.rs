@@ -2,14 +2,51 @@
 
 use std::os::fd::AsFd;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Config, log};
 use crate::app;
+use crate::config::Input;
+use crate::config::overrides::{self, Overrides};
 use crate::live::reload::Trigger;
 
-pub fn run(config: &Config) -> Result<bool, String> {
-    let input = config.input()?;
+pub const EXAMPLES: &str = "Examples:
+  scopegate serve --config scopegate.yaml
+  scopegate serve --config scopegate.yaml --upstream http://127.0.0.1:3000 --proxy 0.0.0.0:8080 --ext-authz off --forward-auth off";
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    config: Config,
+    /// The service behind the proxy door, in place of `upstream`
+    #[arg(long, value_name = "URL", value_parser = overrides::upstream)]
+    upstream: Option<String>,
+    /// Where the proxy door listens, in place of `listen.proxy`; an address or `off`
+    #[arg(long, value_name = "ADDRESS", value_parser = overrides::address)]
+    proxy: Option<String>,
+    /// The same of Envoy's gRPC door, `listen.ext_authz`
+    #[arg(long, value_name = "ADDRESS", value_parser = overrides::address)]
+    ext_authz: Option<String>,
+    /// The same of the forward-auth door, `listen.forward_auth`
+    #[arg(long, value_name = "ADDRESS", value_parser = overrides::address)]
+    forward_auth: Option<String>,
+    /// The same of the operator door, `listen.admin`
+    #[arg(long, value_name = "ADDRESS", value_parser = overrides::address)]
+    admin: Option<String>,
+}
+
+impl Serve {
+    pub fn run(self) -> Result<bool, String> {
+        let input = self.config.input()?;
+        let doors = [("proxy", self.proxy), ("ext_authz", self.ext_authz), ("forward_auth", self.forward_auth), ("admin", self.admin)];
+        let listen = doors.into_iter().filter_map(|(door, address)| Some((door, address?))).collect();
+        let overrides = Overrides { upstream: self.upstream, listen };
+        run(if overrides.is_empty() { input } else { Input::Amended(Box::new(input), overrides) })
+    }
+}
+
+fn run(input: Input) -> Result<bool, String> {
     log("info");
     runtime()?.block_on(async {
         // Before anything is read, so that a signal that comes early is not the end of the process.

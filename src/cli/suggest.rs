@@ -23,7 +23,7 @@ pub struct Suggest {
     config: Config,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl Suggest {

@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::fault::Faults;
+use super::overrides::Overrides;
 use super::settings::Settings;
 use super::shape::FILE;
 use super::tls::{self, Tls};
 use super::tree::{self, Node};
-use super::{assertion, check, compile, credentials, forward, store, variables};
+use super::{assertion, check, compile, credentials, forward, modes, store, variables};
 use crate::assertion::Assertion;
 use crate::credential::digest::TagKey;
 use crate::gate::unix_now;
@@ -34,6 +35,8 @@ pub enum Input {
         name: &'static str,
         text: String,
     },
+    /// Another, with values that go before its own; in every reading of it.
+    Amended(Box<Self>, Overrides),
 }
 
 /// All that one reading gave.
@@ -57,12 +60,30 @@ impl Input {
         match self {
             Self::File(path) => path,
             Self::Text { name, .. } => Path::new(name),
+            Self::Amended(input, _) => input.name(),
+        }
+    }
+
+    /// Where it is a file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Text { .. } => None,
+            Self::Amended(input, _) => input.file(),
+        }
+    }
+
+    fn amend(&self, tree: &mut Node) {
+        if let Self::Amended(input, overrides) = self {
+            input.amend(tree);
+            overrides.apply(tree);
         }
     }
 
     fn read(&self) -> Result<String, String> {
         let path = match self {
             Self::Text { text, .. } => return Ok(text.clone()),
+            Self::Amended(input, _) => return input.read(),
             Self::File(path) => path,
         };
         let unreadable = |error| format!("configuration cannot be read: {error}; name a file that is there, or write one with `scopegate init`");
@@ -83,7 +104,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let mut faults = Faults::of(input.name());
     let tree = tree(input, env, &mut faults)?;
     let base = input.name().parent().unwrap_or(Path::new("")).to_owned();
-    let folder = matches!(input, Input::File(_)).then_some(&*base);
+    let folder = input.file().map(|_| &*base);
     let mut settings = compile::settings(&tree, folder, &mut faults);
     registry.keep_in(settings.key_cache.as_deref());
     let roles = compile::roles(&tree, &mut faults);
@@ -93,10 +114,11 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let mut policy = compile::policy(&tree, &names, &roles, &mut faults);
     policy.watched = credentials::watched(&plans);
     let mut identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
-    if let Input::File(path) = input {
-        files.push(path.clone());
-    }
+    files.extend(input.file().map(Path::to_owned));
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
+    for (node, message) in modes::of_settings(&tree, &base) {
+        if strict { faults.at(node, message) } else { warnings.push(message) }
+    }
     settings.store = store::store(&tree, &mut store::Desk { base: folder, strict, warnings: &mut warnings, faults: &mut faults });
     let materials = credentials::Materials { key, universe: &policy.universe, roles, registry, strict_modes: strict };
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
@@ -141,6 +163,7 @@ fn tree(input: &Input, env: Env<'_>, faults: &mut Faults) -> Result<Node, Faults
         return stop(faults);
     }
     variables::substitute(&mut tree, env, faults);
+    input.amend(&mut tree);
     check::check(&tree, &FILE, "", faults);
     Ok(tree)
 }

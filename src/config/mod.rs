@@ -12,6 +12,8 @@ pub mod forward;
 pub mod limits;
 pub mod load;
 pub mod management;
+pub mod modes;
+pub mod overrides;
 pub mod proxy;
 pub mod quantity;
 pub mod settings;

@@ -65,7 +65,11 @@ pub static FILE: Shape = Shape::Object(&[
     key("forward", Shape::Object(FORWARD), "what the upstream is told"),
     key("telemetry", Shape::Object(TELEMETRY), "where audit lines and traces go"),
     key("reload", Shape::Object(RELOAD), "what starts a reload beside SIGHUP and `POST /reload`"),
-    key("strict_file_modes", Shape::Bool, "a file of tokens or secrets that other users may read is a fault; default `false`, a warning"),
+    key(
+        "strict_file_modes",
+        Shape::Bool,
+        "a file of tokens or secrets that other users may read is a fault; default `false`, a warning. Root's file of mode `0440` is for a group of this process, as in a pod",
+    ),
     key("drain_timeout", Shape::Duration, "how long requests in flight may go on after SIGTERM; default `30s`"),
     key(
         "cors",

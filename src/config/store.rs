@@ -8,8 +8,9 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use zeroize::Zeroizing;
 
-use super::credentials::{is_open, secret_file};
+use super::credentials::secret_file;
 use super::fault::Faults;
+use super::modes;
 use super::quantity;
 use super::tree::Node;
 use crate::store::Place;
@@ -60,9 +61,9 @@ pub fn store(tree: &Node, desk: &mut Desk<'_>) -> Option<StoreSettings> {
     }
     let keys = keys(tree, &place, desk);
     if let Place::Sqlite(path) = &place
-        && is_open(path)
+        && let Some(remedy) = modes::remedy_at(path)
     {
-        desk.open(tree, &format!("the store {} may be read by other users; `chmod 600` it", path.display()));
+        desk.open(tree, &format!("the store {} may be read by other users; {remedy}", path.display()));
     }
     Some(StoreSettings { place, keys, stale_for })
 }
@@ -89,11 +90,11 @@ fn url(node: &Node, desk: &mut Desk<'_>) -> Option<Zeroizing<String>> {
         (Some(said), None) => Some(Zeroizing::new(said.text().unwrap_or_default().to_owned())),
         (None, Some(file)) => {
             let path = desk.base.unwrap_or(Path::new("")).join(file.text().unwrap_or_default());
-            if is_open(&path) {
-                desk.open(file, "`store` has a `url_file` that other users may read; `chmod 600` it");
+            let read = secret_file(&path).map_err(|why| desk.faults.at(file, format!("`store.url_file` cannot be read: {why}"))).ok()?;
+            if let Some(remedy) = modes::remedy_at(&path) {
+                desk.open(file, &format!("`store` has a `url_file` that other users may read; {remedy}"));
             }
-            let read = secret_file(&path);
-            read.map_err(|why| desk.faults.at(file, format!("`store.url_file` cannot be read: {why}"))).ok()
+            Some(read)
         }
         (None, None) => {
             desk.faults.at(node, format!("`store` has no `url`; {URL}"));
@@ -132,8 +133,11 @@ fn keys(tree: &Node, place: &Place, desk: &mut Desk<'_>) -> Option<PathBuf> {
     };
     let node = said.unwrap_or(tree);
     match secrets::read(&path) {
-        Ok((_, false)) => {}
-        Ok((_, true)) => desk.open(node, &format!("{} has keys of the store, and other users may read it; `chmod 600` it", path.display())),
+        Ok((_, meta)) => {
+            if let Some(remedy) = modes::remedy(&meta) {
+                desk.open(node, &format!("{} has keys of the store, and other users may read it; {remedy}", path.display()));
+            }
+        }
         Err(KeysFault::Wrong(faults)) => faults.iter().for_each(|why| desk.faults.at(node, format!("`store_keys`: {} {why}", path.display()))),
         // Made at the start.
         Err(KeysFault::Absent) if matches!(place, Place::Sqlite(_)) => {}

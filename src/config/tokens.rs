@@ -4,7 +4,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hashbrown::HashSet;
@@ -13,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use zeroize::Zeroizing;
 
 use super::fault::Faults;
+use super::modes;
 use crate::credential::digest::TagKey;
 use crate::principal::roles::Roles;
 use crate::principal::roster::{Roster, Secret, Window};
@@ -96,10 +96,10 @@ fn bytes_of(path: &Path, context: &Context<'_>, warnings: &mut Vec<String>) -> R
     if meta.len() > context.max_size as u64 {
         return Err(too_large());
     }
-    if meta.permissions().mode() & 0o044 != 0 {
-        let message = "token file can be read by other users; `chmod 600` it";
+    if let Some(remedy) = modes::remedy(&meta) {
+        let message = format!("token file can be read by other users; {remedy}");
         if context.strict_modes {
-            return Err(message.into());
+            return Err(message);
         }
         warnings.push(format!("{message} ({})", path.display()));
     }

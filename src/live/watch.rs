@@ -1,5 +1,5 @@
-//! Changes on disk into asks for a reload: the files themselves, and Kubernetes' `..data` links beside them.
-//! Asks only where what would be read has changed; decides nothing of whether it is right.
+//! Changes on disk into calls of whoever reads the files again: the files themselves, and Kubernetes' `..data` links beside them.
+//! Calls only where what would be read has changed; decides nothing of whether it is right.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-
-use super::reload::{Reloader, Trigger};
 
 /// How long the disk must be quiet: an editor or a kubelet writes in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -45,8 +43,8 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Follows `files` until the process ends.
-    pub fn follow(self, files: Vec<PathBuf>, reloader: Reloader) -> std::io::Result<()> {
+    /// Follows `files` until the process ends; `changed` is called where one of them has.
+    pub fn follow(self, files: Vec<PathBuf>, changed: impl Fn() + Send + 'static) -> std::io::Result<()> {
         let disk = self.events.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Whoever only reads in the folder changes nothing.
@@ -58,7 +56,7 @@ impl Watch {
         let watcher = watcher.inspect_err(|error| tracing::warn!("cannot watch for changes, looking every 2 s: {error}")).ok();
         let mut follower = Follower { watcher, folders: HashSet::new(), prints: Vec::new(), files: Vec::new() };
         follower.set(files);
-        std::thread::Builder::new().name("watch".into()).spawn(move || follower.run(&self.inbox, &reloader))?;
+        std::thread::Builder::new().name("watch".into()).spawn(move || follower.run(&self.inbox, &changed))?;
         Ok(())
     }
 }
@@ -71,7 +69,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn run(mut self, inbox: &Receiver<Event>, reloader: &Reloader) {
+    fn run(mut self, inbox: &Receiver<Event>, changed: &impl Fn()) {
         loop {
             let first = if self.watcher.is_some() { inbox.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { inbox.recv_timeout(POLL) };
             match first {
@@ -83,7 +81,7 @@ impl Follower {
             let prints: Vec<Print> = self.files.iter().map(|file| print(file)).collect();
             if prints != self.prints {
                 self.prints = prints;
-                reloader.ask(Trigger::Watch);
+                changed();
             }
         }
     }

@@ -2,9 +2,9 @@
 //! The keys themselves are in no store, no log and no answer; a line of the file is told by its id or its number, never by its text.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +22,6 @@ use crate::principal::pepper::Peppers;
 const LENGTH: usize = 32;
 /// A file of keys has a few lines.
 const LONGEST: u64 = 64 * 1024;
-const OPEN_TO_OTHERS: u32 = 0o044;
 
 /// Every key of the file; the first is for what is new.
 pub struct StoreKeys {
@@ -61,8 +60,8 @@ pub enum KeysFault {
     Wrong(Vec<String>),
 }
 
-/// The keys of the file, and whether other users may read it.
-pub fn read(path: &Path) -> Result<(StoreKeys, bool), KeysFault> {
+/// The keys of the file, and who may read it.
+pub fn read(path: &Path) -> Result<(StoreKeys, Metadata), KeysFault> {
     let wrong = |why: String| KeysFault::Wrong(vec![why]);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -76,7 +75,7 @@ pub fn read(path: &Path) -> Result<(StoreKeys, bool), KeysFault> {
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(meta.len()).unwrap_or_default() + 1));
     file.take(LONGEST).read_to_string(&mut text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let keys = StoreKeys::parse(&text).map_err(KeysFault::Wrong)?;
-    Ok((keys, meta.permissions().mode() & OPEN_TO_OTHERS != 0))
+    Ok((keys, meta))
 }
 
 /// The keys of a file that must be there. `Err` has one line a fault.
@@ -243,6 +242,8 @@ impl fmt::Debug for Sealed {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn line(id: &str, byte: u8) -> String {
@@ -319,12 +320,12 @@ mod tests {
         make(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let first = std::fs::read(&path).unwrap();
-        let (_, open) = read(&path).unwrap();
-        assert!(!open);
+        let mode = || read(&path).unwrap().1.permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600, "the mode of the file that was read");
         make(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), first);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(read(&path).unwrap().1, "others may read it");
+        assert_eq!(mode(), 0o640);
     }
 }

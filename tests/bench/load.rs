@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::processes::Server;
@@ -69,7 +69,7 @@ async fn client(port: u16, requests: Arc<[String]>, (first, ends): (usize, Insta
 }
 
 /// `Some` where the answer is 200 and whole. Its body has a length; every server here sends one.
-pub async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Option<()> {
+pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8], buffer: &mut [u8]) -> Option<()> {
     stream.write_all(request).await.ok()?;
     let mut filled = 0;
     loop {

@@ -7,6 +7,7 @@ mod coverage;
 mod decisions;
 mod files;
 mod hostile;
+mod injector;
 mod limits;
 mod load;
 mod no_op;
@@ -72,7 +73,7 @@ fn main() {
     }
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let effort = if said("quick") { QUICK } else { WHOLE };
-    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "telemetry", "watch"];
+    let parts = ["decisions", "tokens", "checks", "proxies", "resources", "hostile", "limits", "store", "coverage", "telemetry", "watch", "injector"];
     let wanted = |part: &str| said(part) || !parts.iter().any(|part| said(part));
     let mut table = Table::default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -116,6 +117,9 @@ fn main() {
     }
     if wanted("watch") {
         watch::measure(effort, &mut table);
+    }
+    if wanted("injector") {
+        injector::measure(effort, &mut table);
     }
     table.print();
 }

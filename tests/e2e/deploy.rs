@@ -46,8 +46,14 @@ fn every_folder_has_a_short_page_with_two_commands_and_what_to_look_at() {
 
 #[test]
 fn manifests_fit_the_schemas_of_kubernetes_and_of_the_other_projects() {
-    let files =
-        ["istio/policy.yaml", "envoy-gateway/policy.yaml", "ingress-nginx/ingress.yaml", "kubernetes/sidecar.yaml", "traefik/middleware.yaml"];
+    let files = [
+        "istio/policy.yaml",
+        "envoy-gateway/policy.yaml",
+        "ingress-nginx/ingress.yaml",
+        "kubernetes/sidecar.yaml",
+        "kubernetes/injected.yaml",
+        "traefik/middleware.yaml",
+    ];
     let objects: Vec<Json> = files.iter().flat_map(|file| read(&text(file))).collect();
     assert!(objects.len() >= 8, "{}", objects.len());
     assert_eq!(faults(&objects), [""; 0]);

@@ -1,4 +1,6 @@
-//! Connections that real rules redirect to the gate, between two machines: `scopegate intercept --print` for nftables and for iptables.
+//! Connections that real rules redirect to the gate, between two machines: `scopegate intercept --print` for nftables and for iptables, and `--apply`.
+
+mod apply;
 
 use std::fs;
 use std::io;
@@ -33,6 +35,8 @@ const PREROUTING: &str = "type nat hook prerouting priority -110;";
 enum Loader {
     Nft,
     Iptables,
+    /// The gate's own program.
+    Apply,
 }
 
 /// By what the gate's own connections are told from the others.
@@ -63,7 +67,7 @@ impl Pod {
         print(&self.folder, &[&["--config", "scopegate.yaml"], arguments].concat())
     }
 
-    /// Prints rules and loads them.
+    /// Prints rules and loads them, or applies them at once.
     fn intercept(&self, loader: Loader, arguments: &[&str]) {
         let pod = &self.network.pod;
         match loader {
@@ -72,6 +76,10 @@ impl Pod {
                 let rules = self.rules(&[arguments, &["--format", "iptables"]].concat());
                 pod.apply("iptables-restore", &["-n"], &rules);
                 pod.apply("ip6tables-restore", &["-n"], &rules);
+            }
+            Loader::Apply => {
+                let said = apply::apply(pod, self.folder.path(), &[&["--config", "scopegate.yaml"], arguments].concat()).unwrap();
+                assert_eq!(said, format!("connections are redirected to port {GATE} by the table `inet scopegate`\n"));
             }
         }
     }
@@ -138,7 +146,9 @@ fn furnish(folder: &Path, by: By) {
     });
     fs::write(folder.join("scopegate.yaml"), config.to_string()).unwrap();
     fs::write(folder.join("tokens.json"), json!([{"id": "client", "token": TOKEN, "scopes": ["a:b"]}]).to_string()).unwrap();
-    fs::copy(scopegate(), folder.join("scopegate")).unwrap();
+    // Written by another process: one that this process has open for writing, a child that it starts meanwhile has too, and nobody can run it.
+    let copied = std::process::Command::new("cp").arg(scopegate()).arg(folder.join("scopegate")).status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
@@ -209,6 +219,13 @@ fn incoming_connections_are_redirected_by_iptables() {
 }
 
 #[test]
+fn incoming_connections_are_redirected_by_what_the_gate_applies_itself() {
+    if may_begin("intercept::incoming_connections_are_redirected_by_what_the_gate_applies_itself") {
+        incoming(Loader::Apply);
+    }
+}
+
+#[test]
 fn outgoing_connections_are_redirected_by_nftables_but_not_the_gates() {
     if may_begin("intercept::outgoing_connections_are_redirected_by_nftables_but_not_the_gates") {
         outgoing(Loader::Nft, By::Uid);
@@ -221,6 +238,14 @@ fn outgoing_connections_are_redirected_by_iptables_but_not_the_gates() {
     if may_begin("intercept::outgoing_connections_are_redirected_by_iptables_but_not_the_gates") {
         outgoing(Loader::Iptables, By::Uid);
         outgoing(Loader::Iptables, By::Mark);
+    }
+}
+
+#[test]
+fn outgoing_connections_are_redirected_by_what_the_gate_applies_itself_but_not_the_gates() {
+    if may_begin("intercept::outgoing_connections_are_redirected_by_what_the_gate_applies_itself_but_not_the_gates") {
+        outgoing(Loader::Apply, By::Uid);
+        outgoing(Loader::Apply, By::Mark);
     }
 }
 
@@ -258,18 +283,20 @@ fn all_ports_are_redirected_but_the_gates_own_and_those_that_are_excepted() {
     if !may_begin("intercept::all_ports_are_redirected_but_the_gates_own_and_those_that_are_excepted") {
         return;
     }
-    let pod = Pod::start(By::Uid);
-    let excepted = listen(&pod.network.pod, 2222);
-    pod.intercept(Loader::Nft, &["--except", "2222"]);
-    pod.is_guarded(SERVICE);
-    for ip in POD {
-        assert_eq!(pod.network.client.ask(&Ask::get("/"), ip, 2222).status, 200);
-        assert_eq!(excepted.take().len(), 1);
-        // Nobody listens there: the gate says so, to whoever has a token.
-        let (status, reason, _) = pod.ask(&Ask::get("/").token(TOKEN), ip, 4444);
-        assert_eq!((status, reason.as_deref()), (502, Some("bad_gateway")));
-        let refused = pod.network.client.connect(ip, ADMIN).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "the operator's door is on loopback");
+    for loader in [Loader::Nft, Loader::Apply] {
+        let pod = Pod::start(By::Uid);
+        let excepted = listen(&pod.network.pod, 2222);
+        pod.intercept(loader, &["--except", "2222"]);
+        pod.is_guarded(SERVICE);
+        for ip in POD {
+            assert_eq!(pod.network.client.ask(&Ask::get("/"), ip, 2222).status, 200);
+            assert_eq!(excepted.take().len(), 1);
+            // Nobody listens there: the gate says so, to whoever has a token.
+            let (status, reason, _) = pod.ask(&Ask::get("/").token(TOKEN), ip, 4444);
+            assert_eq!((status, reason.as_deref()), (502, Some("bad_gateway")));
+            let refused = pod.network.client.connect(ip, ADMIN).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "the operator's door is on loopback");
+        }
     }
 }
 
@@ -278,7 +305,7 @@ fn what_is_for_another_machine_or_for_loopback_is_not_redirected() {
     if !may_begin("intercept::what_is_for_another_machine_or_for_loopback_is_not_redirected") {
         return;
     }
-    for loader in [Loader::Nft, Loader::Iptables] {
+    for loader in [Loader::Nft, Loader::Iptables, Loader::Apply] {
         let pod = Pod::start(By::Uid);
         let Network { client, pod: machine } = &pod.network;
         pod.intercept(loader, &[]);

@@ -61,7 +61,8 @@ impl Network {
 }
 
 impl Machine {
-    fn new() -> Self {
+    /// One that has no cable yet.
+    pub fn new() -> Self {
         let mut unshare = Command::new("unshare");
         let mut holder = unshare.args(["--net", "sh", "-c", "echo; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // It is in its own namespace once it says something.

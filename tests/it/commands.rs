@@ -81,6 +81,7 @@ fn help_on_every_command_shows_an_example() {
         "import backstage",
         "import backflow",
         "import openapi",
+        "injector",
         "intercept",
         "schema",
         "token",
@@ -116,6 +117,10 @@ fn wrong_use_is_status_2_with_nothing_on_standard_output() {
         &[][..],
         &["nonsense"],
         &["serve", "--port", "1"],
+        &["serve", "--upstream", "127.0.0.1:3000"],
+        &["serve", "--proxy", "8080"],
+        &["injector"],
+        &["injector", "--cert", "a", "--key", "b", "--image", "c", "--failure", "maybe"],
         &["explain"],
         &["explain", "GET"],
         &["check", "--config"],
@@ -270,8 +275,7 @@ fn explain_gives_the_decision_its_reasons_and_its_status() {
     assert_eq!((status, &told["decision"], &told["id"]), (0, &"allow".into(), &"app".into()));
     for (args, said) in [
         (&["explain", "GET", "/app", "--as", "nobody"][..], "no credential has the id `nobody`"),
-        (&["explain", "GET", "/app", "--header", "nonsense"], "a header is `Name: value`"),
-        (&["explain", "GET", "/app", "--body-file", "nowhere"], "the body cannot be read"),
+        (&["explain", "GET", "/app", "--body-file", "nowhere"], "the body: nowhere cannot be read"),
     ] {
         let (status, out, err) = desk.run(args);
         assert_eq!((status, out.as_str()), (1, ""), "{args:?}");
@@ -328,10 +332,7 @@ fn a_new_token_is_shown_once_and_kept_as_its_digest() {
     let before = std::fs::read_to_string(&path).unwrap();
     for (args, said) in [
         (&["--id", "ci", "--scopes", "a:b"][..], "has an entry `ci` already; `scopegate token rotate` gives it a new secret"),
-        (&["--id", "x", "--scopes", "a b"], "scope `a b` has a character that RFC 6750 does not allow"),
-        (&["--id", "x", "--scopes", ""], "scope `` is empty"),
-        (&["--id", "", "--scopes", "a:b"], "an id is 1 to 256 bytes"),
-        (&["--id", "x", "--scopes", "a:b", "--expires", "soon"], ""),
+        (&["--id", "x", "--scopes", "a:b", "--file", "scopegate.yaml"], "scopegate.yaml is not JSON at "),
     ] {
         let args: Vec<&str> = ["token", "new"].iter().chain(args).copied().collect();
         let (status, out, err) = desk.run(&args);
@@ -361,7 +362,6 @@ fn a_rotated_token_works_beside_its_old_one_until_the_grace_ends() {
     assert_eq!((desk.decides(newest.trim()), desk.decides(&new)), (0, 1), "a grace of nothing");
     for (args, said) in [
         (&["--id", "nobody"][..], "has no entry `nobody`; `scopegate token new` makes one"),
-        (&["--id", "app", "--grace", "soon"], "a grace is a duration such as `7d`"),
         (&["--id", "app", "--file", "nowhere.json"], "nowhere.json cannot be read"),
     ] {
         let args: Vec<&str> = ["token", "rotate"].iter().chain(args).copied().collect();

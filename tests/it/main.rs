@@ -43,4 +43,5 @@ mod tls;
 mod token_commands;
 mod trial;
 mod upstream_side;
+mod usage;
 mod websocket;

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::input;
+
 #[derive(Debug, Subcommand)]
 pub enum Import {
     /// Backstop's token file: its routes, and the scopes that they need
@@ -59,13 +61,9 @@ impl Import {
     }
 }
 
-fn read(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
-}
-
 fn read_json(file: &Path) -> Result<Value, String> {
     // The parser's own message could quote a secret.
-    serde_json::from_str(&read(file)?).map_err(|error| format!("{} is not JSON at {}:{}", file.display(), error.line(), error.column()))
+    serde_json::from_str(&input::text(file)?).map_err(|error| format!("{} is not JSON at {}:{}", file.display(), error.line(), error.column()))
 }
 
 /// What was found, for a message: never a text, which may be a secret.

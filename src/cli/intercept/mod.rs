@@ -1,20 +1,27 @@
-//! `scopegate intercept`: options into the rules that redirect a pod's connections to the gate, for an init container to apply.
-//! Changes nothing itself: whoever applies the rules has the privileges for it, the gate has none.
+//! `scopegate intercept`: options into the rules that redirect a pod's connections to the gate, applied or printed by an init container.
+//! Runs before the gate and beside it: the gate itself has no privilege to change rules.
 
+mod apply;
+mod expressions;
+mod netlink;
 mod rules;
+mod text;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 
+use super::wrong;
 use crate::config::{Address, Input, Settings, load};
 use crate::live::reload::environment;
 use rules::{Exempt, Ports, Rules};
 
 #[derive(Debug, Args)]
 pub struct Intercept {
+    /// Put the rules into the network namespace of this process, in place of those of an earlier time; takes NET_ADMIN, and no `nft`
+    #[arg(long, conflicts_with_all = ["print", "format"])]
+    apply: bool,
     /// Write the rules to standard output, for `nft -f -`, or for `iptables-restore -n` and `ip6tables-restore -n`
     #[arg(long)]
     print: bool,
@@ -54,12 +61,19 @@ enum Format {
 
 impl Intercept {
     pub fn run(self) -> Result<bool, String> {
-        if !self.print {
-            wrong("this command changes nothing by itself; add --print and apply what it writes: `scopegate intercept --print | nft -f -`");
+        let Self { apply, print, format, .. } = self;
+        if !apply && !print {
+            wrong(
+                "--apply puts the rules into this network namespace, --print writes them: `scopegate intercept --print | nft -f -`; add one of the two",
+            );
         }
         let settings = self.config.clone().map(configured).transpose()?;
-        let format = self.format;
         let rules = self.rules(settings.as_ref())?;
+        if apply {
+            rules.apply()?;
+            println!("connections are redirected to port {} by the table `inet scopegate`", rules.port);
+            return Ok(true);
+        }
         print!(
             "{}",
             match format {
@@ -122,11 +136,6 @@ fn doors(settings: &Settings) -> Vec<u16> {
         Address::Unix(_) => None,
     };
     doors.chain(settings.egress.iter().map(|egress| &egress.listen)).filter_map(port).collect()
-}
-
-/// Says what would be right, and ends with the status of wrong use.
-fn wrong(message: &str) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n")).exit()
 }
 
 fn port(text: &str) -> Result<u16, String> {

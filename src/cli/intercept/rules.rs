@@ -1,8 +1,7 @@
-//! What is to be redirected into rules for nftables or for iptables, IPv4 and IPv6 alike.
-//! Touches no table and no chain but its own, no connection that is open already, and nothing that stays within the machine.
+//! What is to be redirected into chains of rules, IPv4 and IPv6 alike.
+//! Touches no connection that is open already, and nothing that stays within the machine.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {
@@ -43,190 +42,76 @@ impl Exempt {
     }
 }
 
-/// Only the packet that opens a connection: one that was open before the rules would break if its next packet were redirected.
-const NFT_OPENING: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+/// Chains of nftables, for its text and for the kernel alike.
+#[derive(Debug)]
+pub struct Chain<'a> {
+    pub hook: Hook,
+    pub rules: Vec<Rule<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Hook {
+    Prerouting,
+    Output,
+}
+
+#[derive(Debug)]
+pub struct Rule<'a> {
+    /// All of it together.
+    pub when: Vec<When<'a>>,
+    pub then: Then,
+}
+
+#[derive(Debug)]
+pub enum When<'a> {
+    FromLoopback,
+    ToLoopback,
+    LoopbackAddress,
+    OtherMachine,
+    User(u32),
+    Mark(u32),
+    Ports(&'a BTreeSet<u16>),
+    /// Only the packet that opens a connection: one that was open before the rules would break if its next packet were redirected.
+    Opening,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Then {
+    Return,
+    Redirect(u16),
+}
 
 impl Rules {
-    pub fn nft(&self) -> String {
-        let mut text = format!(
-            "# Connections to port {}, where the gate is. Apply with `nft -f -`, as often as you like; take back with `nft delete table inet scopegate`.\n\
-             table inet scopegate\n\
-             delete table inet scopegate\n\
-             table inet scopegate {{\n",
-            self.port
-        );
+    pub fn chains(&self) -> Vec<Chain<'_>> {
         // A neighbour's packet to 127.0.0.1 would be dropped if it were not redirected; what is not for this machine is not this gate's.
-        let stays = ["iifname \"lo\" return", "ip daddr 127.0.0.0/8 return", "fib daddr type != local return"];
-        text += &self.nft_chain("prerouting", "prerouting priority dstnat", &stays.map(str::to_owned), &self.inbound);
-        if let Some(outbound) = &self.outbound {
+        let stays = [When::FromLoopback, When::LoopbackAddress, When::OtherMachine];
+        let incoming = self.chain(Hook::Prerouting, stays, &self.inbound);
+        let outgoing = self.outbound.as_ref().map(|ports| {
             let Exempt { uid, mark } = self.exempt;
-            let uid = uid.map(|uid| format!("meta skuid {uid} return"));
-            let mark = mark.map(|mark| format!("meta mark {mark:#x} return"));
-            let stays: Vec<String> = ["oifname \"lo\" return".to_owned()].into_iter().chain(uid).chain(mark).collect();
-            text += "\n";
-            text += &self.nft_chain("output", "output priority -100", &stays, outbound);
-        }
-        text + "}\n"
+            let stays = [Some(When::ToLoopback), uid.map(When::User), mark.map(When::Mark)];
+            self.chain(Hook::Output, stays.into_iter().flatten(), ports)
+        });
+        [incoming].into_iter().chain(outgoing).collect()
     }
 
-    fn nft_chain(&self, name: &str, hook: &str, stays: &[String], ports: &Ports) -> String {
-        let mut text = format!("\tchain {name} {{\n\t\ttype nat hook {hook}; policy accept;\n");
-        for rule in stays {
-            let _ = writeln!(text, "\t\t{rule}");
-        }
-        let _ = match ports {
-            Ports::All => {
-                writeln!(text, "\t\ttcp dport {} return\n\t\t{NFT_OPENING} redirect to :{}", braced(&self.except), self.port)
-            }
-            Ports::These(ports) => writeln!(text, "\t\ttcp dport {} {NFT_OPENING} redirect to :{}", braced(ports), self.port),
-        };
-        text + "\t}\n"
-    }
-
-    /// `-4` makes `ip6tables-restore` pass over a line.
-    pub fn iptables(&self) -> String {
-        let mut text = format!(
-            "# Connections to port {}, where the gate is. Apply with `iptables-restore -n` and with `ip6tables-restore -n`.\n\
-             # Applied again, both chains are written anew; the second jump to one decides what the first decided.\n\
-             *nat\n\
-             :SCOPEGATE_IN - [0:0]\n\
-             :SCOPEGATE_OUT - [0:0]\n",
-            self.port
-        );
-        let stays = ["-i lo", "-4 -d 127.0.0.0/8", "-m addrtype ! --dst-type LOCAL"];
-        self.iptables_chain("SCOPEGATE_IN", &stays.map(str::to_owned), &self.inbound, &mut text);
-        text += "-A PREROUTING -p tcp --syn -j SCOPEGATE_IN\n";
-        if let Some(outbound) = &self.outbound {
-            let Exempt { uid, mark } = self.exempt;
-            let uid = uid.map(|uid| format!("-m owner --uid-owner {uid}"));
-            let mark = mark.map(|mark| format!("-m mark --mark {mark:#x}"));
-            let stays: Vec<String> = ["-o lo".to_owned()].into_iter().chain(uid).chain(mark).collect();
-            self.iptables_chain("SCOPEGATE_OUT", &stays, outbound, &mut text);
-            text += "-A OUTPUT -p tcp --syn -j SCOPEGATE_OUT\n";
-        }
-        text + "COMMIT\n"
-    }
-
-    fn iptables_chain(&self, chain: &str, stays: &[String], ports: &Ports, text: &mut String) {
-        for stays in stays {
-            let _ = writeln!(text, "-A {chain} {stays} -j RETURN");
-        }
-        let redirect = format!("-j REDIRECT --to-ports {}", self.port);
+    fn chain<'a>(&'a self, hook: Hook, stays: impl IntoIterator<Item = When<'a>>, ports: &'a Ports) -> Chain<'a> {
+        let stay = |when| Rule { when: vec![when], then: Then::Return };
+        let redirect = |when| Rule { when, then: Then::Redirect(self.port) };
+        let mut rules: Vec<Rule<'a>> = stays.into_iter().map(stay).collect();
         match ports {
-            Ports::All => {
-                for port in &self.except {
-                    let _ = writeln!(text, "-A {chain} -p tcp --dport {port} -j RETURN");
-                }
-                let _ = writeln!(text, "-A {chain} -p tcp {redirect}");
-            }
-            Ports::These(ports) => {
-                for port in ports {
-                    let _ = writeln!(text, "-A {chain} -p tcp --dport {port} {redirect}");
-                }
-            }
+            Ports::All => rules.extend([stay(When::Ports(&self.except)), redirect(vec![When::Opening])]),
+            Ports::These(ports) => rules.push(redirect(vec![When::Ports(ports), When::Opening])),
         }
+        Chain { hook, rules }
     }
 }
 
-fn braced(ports: &BTreeSet<u16>) -> String {
-    let list: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!("{{ {} }}", list.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn these(ports: &[u16]) -> Ports {
-        Ports::These(ports.iter().copied().collect())
-    }
-
-    fn rules(inbound: Ports, outbound: Option<Ports>, exempt: Exempt) -> Rules {
-        Rules { port: 8080, inbound, outbound, except: [8080, 9190].into(), exempt }
-    }
-
-    const NOBODY: Exempt = Exempt { uid: None, mark: None };
-    const BOTH: Exempt = Exempt { uid: Some(65532), mark: Some(0x5C0) };
-
-    /// Less the comment.
-    fn lines(text: &str) -> Vec<&str> {
-        text.lines().filter(|line| !line.starts_with('#')).map(str::trim).collect()
-    }
-
-    #[test]
-    fn incoming_connections_to_some_ports() {
-        let rules = rules(these(&[3000, 80]), None, NOBODY);
-        let nft = [
-            "table inet scopegate",
-            "delete table inet scopegate",
-            "table inet scopegate {",
-            "chain prerouting {",
-            "type nat hook prerouting priority dstnat; policy accept;",
-            "iifname \"lo\" return",
-            "ip daddr 127.0.0.0/8 return",
-            "fib daddr type != local return",
-            "tcp dport { 80, 3000 } tcp flags & (fin | syn | rst | ack) == syn redirect to :8080",
-            "}",
-            "}",
-        ];
-        assert_eq!(lines(&rules.nft()), nft);
-        let iptables = [
-            "*nat",
-            ":SCOPEGATE_IN - [0:0]",
-            ":SCOPEGATE_OUT - [0:0]",
-            "-A SCOPEGATE_IN -i lo -j RETURN",
-            "-A SCOPEGATE_IN -4 -d 127.0.0.0/8 -j RETURN",
-            "-A SCOPEGATE_IN -m addrtype ! --dst-type LOCAL -j RETURN",
-            "-A SCOPEGATE_IN -p tcp --dport 80 -j REDIRECT --to-ports 8080",
-            "-A SCOPEGATE_IN -p tcp --dport 3000 -j REDIRECT --to-ports 8080",
-            "-A PREROUTING -p tcp --syn -j SCOPEGATE_IN",
-            "COMMIT",
-        ];
-        assert_eq!(lines(&rules.iptables()), iptables);
-    }
-
-    #[test]
-    fn all_ports_are_all_but_the_excepted() {
-        let rules = rules(Ports::All, None, NOBODY);
-        let nft = rules.nft();
-        let at = |rule: &str| nft.find(rule).unwrap_or_else(|| panic!("no `{rule}` in {nft}"));
-        assert!(at("tcp dport { 8080, 9190 } return") < at("tcp flags & (fin | syn | rst | ack) == syn redirect to :8080"));
-        let iptables = rules.iptables();
-        let last = ["-A SCOPEGATE_IN -p tcp --dport 8080 -j RETURN", "-A SCOPEGATE_IN -p tcp --dport 9190 -j RETURN"];
-        assert!(iptables.contains(&format!("{}\n-A SCOPEGATE_IN -p tcp -j REDIRECT --to-ports 8080\n", last.join("\n"))), "{iptables}");
-    }
-
-    #[test]
-    fn outgoing_connections_but_those_that_are_exempt() {
-        let rules = rules(these(&[80]), Some(these(&[443])), BOTH);
-        let nft = rules.nft();
-        let output = nft.split_once("chain output {").unwrap().1;
-        let expected = [
-            "",
-            "type nat hook output priority -100; policy accept;",
-            "oifname \"lo\" return",
-            "meta skuid 65532 return",
-            "meta mark 0x5c0 return",
-            "tcp dport { 443 } tcp flags & (fin | syn | rst | ack) == syn redirect to :8080",
-            "}",
-            "}",
-        ];
-        assert_eq!(lines(output), expected);
-        let iptables = rules.iptables();
-        let expected = [
-            "-A SCOPEGATE_OUT -o lo -j RETURN",
-            "-A SCOPEGATE_OUT -m owner --uid-owner 65532 -j RETURN",
-            "-A SCOPEGATE_OUT -m mark --mark 0x5c0 -j RETURN",
-            "-A SCOPEGATE_OUT -p tcp --dport 443 -j REDIRECT --to-ports 8080",
-            "-A OUTPUT -p tcp --syn -j SCOPEGATE_OUT",
-            "COMMIT",
-        ];
-        assert!(iptables.ends_with(&(expected.join("\n") + "\n")), "{iptables}");
-    }
-
-    #[test]
-    fn what_is_no_longer_asked_for_is_gone() {
-        let text = rules(these(&[80]), None, NOBODY).iptables();
-        assert!(text.contains("\n:SCOPEGATE_OUT - [0:0]\n") && !text.contains("-j SCOPEGATE_OUT"), "an empty chain, and no jump to it: {text}");
+impl Hook {
+    /// The name of the hook, and of the chain there.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Output => "output",
+        }
     }
 }

@@ -2,14 +2,15 @@
 //! Takes no token and no key from an argument, and prints a new key once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{Call, Service};
-use super::token::{contents, instant};
-use crate::config::quantity;
+use super::input::contents;
+use super::token::{grace, instant};
 
 const PATH: &str = "/tenant/api-keys";
 
@@ -72,7 +73,7 @@ pub struct Create {
     #[arg(long, value_delimiter = ',', required = true)]
     scopes: Vec<String>,
     /// A duration such as `90d`, or an RFC 3339 instant
-    #[arg(long)]
+    #[arg(long, value_parser = instant)]
     expires: Option<String>,
     /// Another tenant than your own
     #[arg(long)]
@@ -100,7 +101,7 @@ pub struct Patch {
     #[arg(long, value_delimiter = ',')]
     scopes: Option<Vec<String>>,
     /// A duration such as `90d`, an RFC 3339 instant, or `never`
-    #[arg(long)]
+    #[arg(long, value_parser = instant_or_never)]
     expires: Option<String>,
     #[arg(long, conflicts_with = "disable")]
     enable: bool,
@@ -115,8 +116,8 @@ pub struct Rotate {
     /// The key's id
     id: String,
     /// How long the old secret goes on, from `0s` to `7d`
-    #[arg(long, default_value = "1d")]
-    grace: String,
+    #[arg(long, default_value = "1d", value_parser = grace)]
+    grace: Duration,
     #[command(flatten)]
     service: Service,
 }
@@ -130,6 +131,19 @@ pub struct Import {
 }
 
 impl Keys {
+    /// Whether a program reads the answer.
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::List(List { service })
+            | Self::Create(Create { service, .. })
+            | Self::Get(One { service, .. })
+            | Self::Patch(Patch { service, .. })
+            | Self::Rotate(Rotate { service, .. })
+            | Self::Revoke(One { service, .. })
+            | Self::Import(Import { service, .. }) => service.json,
+        }
+    }
+
     pub fn run(self) -> Result<bool, String> {
         match self {
             Self::List(list) => list.run(),
@@ -167,7 +181,7 @@ impl Create {
     fn run(self) -> Result<bool, String> {
         let mut body = Map::from_iter([("name".to_owned(), json!(self.name)), ("scopes".to_owned(), json!(self.scopes))]);
         if let Some(expires) = &self.expires {
-            body.insert("expires_at".into(), json!(instant(expires)?));
+            body.insert("expires_at".into(), json!(expires));
         }
         if let Some(tenant) = &self.tenant {
             body.insert("tenant".into(), json!(tenant));
@@ -184,8 +198,7 @@ impl Create {
 
 impl Rotate {
     fn run(self) -> Result<bool, String> {
-        let grace = quantity::duration(&self.grace).ok_or("a grace is a duration such as `1d`")?;
-        made(&self.service, &format!("{PATH}/{}/rotate", segment(&self.id)), &json!({"grace_seconds": grace.as_secs()}))
+        made(&self.service, &format!("{PATH}/{}/rotate", segment(&self.id)), &json!({"grace_seconds": self.grace.as_secs()}))
     }
 }
 
@@ -237,13 +250,17 @@ impl Patch {
         match self.expires.as_deref() {
             None => {}
             Some("never") => say("expires_at", Value::Null),
-            Some(expires) => say("expires_at", json!(instant(expires)?)),
+            Some(expires) => say("expires_at", json!(expires)),
         }
         let (path, body) = (format!("{PATH}/{}", segment(&self.id)), Value::Object(body));
         let said = self.service.ask(Some(&self.service.token()?), &Call { method: Method::PATCH, path: &path, body: Some(&body), once: None })??;
         show(&self.service, &said);
         Ok(true)
     }
+}
+
+fn instant_or_never(text: &str) -> Result<String, String> {
+    if text == "never" { Ok(text.to_owned()) } else { instant(text) }
 }
 
 impl Import {

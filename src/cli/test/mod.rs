@@ -28,7 +28,7 @@ pub struct Test {
     junit: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub const EXAMPLES: &str = "Examples:
@@ -93,10 +93,10 @@ impl Test {
     fn config_of(&self, file: &File) -> Result<PathBuf, String> {
         match (&self.config.config, &file.config) {
             (None, Some(named)) => Ok(file.path.parent().unwrap_or(Path::new("")).join(named)),
-            (Some(_), _) | (None, None) => match self.config.input()? {
-                Input::File(path) => Ok(path),
-                Input::Text { name, .. } => Err(format!("{name} stand in no file; name a configuration with --config")),
-            },
+            (Some(_), _) | (None, None) => {
+                let input = self.config.input()?;
+                input.file().map(Path::to_owned).ok_or_else(|| format!("{input} stand in no file; name a configuration with --config"))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::case::{Case, Expect, File, Made, Request, Who};
 use super::shape::FILE;
+use crate::cli::input;
 use crate::config::tree::{self, Node, Value};
 use crate::config::{Faults, check, quantity};
 use crate::policy::Reason;
@@ -12,9 +13,9 @@ use crate::request::Method;
 
 pub fn read(path: &Path) -> Result<File, Faults> {
     let mut faults = Faults::of(path);
-    let tree = match std::fs::read_to_string(path) {
+    let tree = match input::utf8(path) {
         Ok(text) => tree::parse(&text).map_err(|(message, place)| (format!("the file is not YAML or JSON: {message}"), Some(place))),
-        Err(error) => Err((format!("the file cannot be read: {error}"), None)),
+        Err(why) => Err((format!("the file {why}"), None)),
     };
     let tree = match tree {
         Ok(tree) => tree,

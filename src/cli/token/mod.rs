@@ -6,15 +6,17 @@ mod mint;
 mod verify;
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::input::{self, contents, standard_input};
 use crate::config::quantity;
 use crate::credential::digest::sha256;
 use crate::gate::unix_now;
@@ -50,16 +52,16 @@ pub enum Token {
 #[derive(Debug, Args)]
 pub struct New {
     /// Who the token belongs to
-    #[arg(long)]
+    #[arg(long, value_parser = id)]
     id: String,
     /// Scopes, separated by commas
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
     scopes: Vec<String>,
     /// The token file; made where there is none
     #[arg(long, default_value = "tokens.json")]
     file: PathBuf,
     /// A duration such as `90d`, or an RFC 3339 instant
-    #[arg(long)]
+    #[arg(long, value_parser = instant)]
     expires: Option<String>,
 }
 
@@ -70,11 +72,19 @@ pub struct Rotate {
     #[arg(long, default_value = "tokens.json")]
     file: PathBuf,
     /// How long the old secret goes on, such as `7d`
-    #[arg(long, default_value = "7d")]
-    grace: String,
+    #[arg(long, default_value = "7d", value_parser = grace)]
+    grace: Duration,
 }
 
 impl Token {
+    /// Whether a program reads the answer.
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Verify(verify) => verify.json,
+            Self::New(_) | Self::Rotate(_) | Self::Hash | Self::Inspect | Self::Mint(_) => false,
+        }
+    }
+
     pub fn run(self) -> Result<bool, String> {
         match self {
             Self::New(new) => println!("{}", add(&new.file, &new.id, &new.scopes, new.expires.as_deref())?),
@@ -95,14 +105,8 @@ impl Token {
     }
 }
 
-/// Adds an entry and gives its token.
+/// Adds an entry and gives its token; `expires` is an instant.
 pub fn add(file: &Path, id: &str, scopes: &[String], expires: Option<&str>) -> Result<String, String> {
-    for scope in scopes {
-        Scope::parse(scope).map_err(|fault| format!("scope `{}` {fault}", scope.escape_debug()))?;
-    }
-    if id.is_empty() || id.len() > 256 || id.chars().any(char::is_control) {
-        return Err("an id is 1 to 256 bytes without control characters".into());
-    }
     let mut document = if file.exists() { read(file)? } else { json!([]) };
     let entries = entries(&mut document, file)?;
     if entries.iter().any(|entry| entry_id(entry) == Some(id)) {
@@ -111,7 +115,7 @@ pub fn add(file: &Path, id: &str, scopes: &[String], expires: Option<&str>) -> R
     let token = make()?;
     let mut entry = json!({"id": id, "token_sha256": digest(&token), "scopes": scopes});
     if let (Some(expires), Some(object)) = (expires, entry.as_object_mut()) {
-        object.insert("expires_at".into(), json!(instant(expires)?));
+        object.insert("expires_at".into(), json!(expires));
     }
     entries.push(entry);
     write(file, &document)?;
@@ -120,7 +124,6 @@ pub fn add(file: &Path, id: &str, scopes: &[String], expires: Option<&str>) -> R
 
 impl Rotate {
     fn run(&self) -> Result<String, String> {
-        let grace = quantity::duration(&self.grace).ok_or("a grace is a duration such as `7d`")?;
         let mut document = read(&self.file)?;
         let entry = entries(&mut document, &self.file)?.iter_mut().find(|entry| entry_id(entry) == Some(&self.id));
         let entry = entry.and_then(Value::as_object_mut);
@@ -131,7 +134,7 @@ impl Rotate {
             _ => return Err(format!("entry `{}` has no one secret to rotate; `scopegate check` tells more", self.id)),
         };
         let now = Timestamp::now();
-        let until = now.checked_add(grace).map_err(|_| "the grace is too long")?;
+        let until = now.checked_add(self.grace).map_err(|_| "the grace is too long")?;
         let ended = |previous: &Value| {
             previous.get("expires_at").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok()).is_some_and(|end| end <= now)
         };
@@ -144,23 +147,6 @@ impl Rotate {
         write(&self.file, &document)?;
         Ok(token)
     }
-}
-
-fn standard_input() -> Result<Zeroizing<String>, String> {
-    let mut text = Zeroizing::new(String::new());
-    std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input cannot be read: {error}"))?;
-    Ok(text)
-}
-
-/// What a file holds; `-` is standard input.
-pub fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes)
-    } else {
-        fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map(|_| bytes).map_err(|error| format!("{} cannot be read: {error}", file.display()))
 }
 
 /// A text without the line end that an editor leaves.
@@ -200,6 +186,20 @@ fn seconds(instant: Timestamp) -> String {
     Timestamp::from_second(instant.as_second()).unwrap_or(instant).to_string()
 }
 
+fn id(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
+    good.then(|| text.to_owned()).ok_or_else(|| "an id is 1 to 256 bytes without control characters".into())
+}
+
+fn scope(text: &str) -> Result<String, String> {
+    Scope::parse(text).map(|_| text.to_owned()).map_err(|fault| format!("a scope {fault}"))
+}
+
+/// How long an old secret goes on.
+pub fn grace(text: &str) -> Result<Duration, String> {
+    quantity::duration(text).ok_or_else(|| "a grace is a duration such as `7d`".into())
+}
+
 /// RFC 3339, from that or from a duration.
 pub fn instant(text: &str) -> Result<String, String> {
     if let Some(duration) = quantity::duration(text) {
@@ -207,9 +207,7 @@ pub fn instant(text: &str) -> Result<String, String> {
     }
     match text.parse::<Timestamp>() {
         Ok(instant) => Ok(seconds(instant)),
-        Err(_) => {
-            Err(format!("`{}` is no expiry; it is a duration such as `90d`, or an instant such as `2027-01-31T00:00:00Z`", text.escape_debug()))
-        }
+        Err(_) => Err("an expiry is a duration such as `90d`, or an instant such as `2027-01-31T00:00:00Z`".into()),
     }
 }
 
@@ -234,7 +232,7 @@ fn entries<'a>(document: &'a mut Value, file: &Path) -> Result<&'a mut Vec<Value
 }
 
 fn read(file: &Path) -> Result<Value, String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    let text = input::text(file)?;
     // The parser's own message could quote a token.
     serde_json::from_str(&text).map_err(|error| format!("{} is not JSON at {}:{}", file.display(), error.line(), error.column()))
 }

@@ -50,7 +50,7 @@ pub struct Verify {
     typ: Option<String>,
     /// Print the claims
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl Verify {

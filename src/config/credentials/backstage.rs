@@ -100,7 +100,7 @@ fn shared(desk: &mut Desk<'_>, lifetime: i64, scopes: &[Scope]) -> Vec<Way> {
 }
 
 fn key(desk: &mut Desk<'_>, node: &Node, index: usize) -> Option<Zeroizing<Vec<u8>>> {
-    let Some(text) = secret::text(desk, node, "secret").filter(|text| !text.is_empty()) else {
+    let Some(text) = secret::text(desk, node, "secret").ok()?.filter(|text| !text.is_empty()) else {
         desk.fault(Some(node), &format!("has no `secret` in key {}; set `secret` or `secret_file`, base64", index + 1));
         return None;
     };
@@ -175,7 +175,7 @@ fn external(desk: &mut Desk<'_>, node: &Node, scopes: &[Scope]) -> Option<Way> {
     }
     match kind {
         "static" => {
-            let token = secret::text(desk, options, "token").unwrap_or_default();
+            let token = secret::text(desk, options, "token").ok()?.unwrap_or_default();
             if let Some(fault) = crate::config::tokens::token_fault(&token) {
                 desk.fault(Some(options), fault);
                 return None;
@@ -184,7 +184,7 @@ fn external(desk: &mut Desk<'_>, node: &Node, scopes: &[Scope]) -> Option<Way> {
             Some(Way::Token(Listed { id, token, scopes, roles: Vec::new(), tenant: None, restricted }))
         }
         "legacy" => {
-            let text = secret::text(desk, options, "secret").filter(|text| is_word(text));
+            let text = secret::text(desk, options, "secret").ok()?.filter(|text| is_word(text));
             let Some(text) = text else {
                 desk.fault(Some(options), "has a legacy access without a `secret`; it is base64");
                 return None;

@@ -196,7 +196,7 @@ fn discovered(desk: &mut Desk<'_>, node: &Node) -> Option<Keying> {
 fn shared(desk: &mut Desk<'_>, node: &Node, key: &str) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = match key {
         "secret_base64" => decode(node.text().unwrap_or_default()),
-        _ => secret::text(desk, desk.node, "secret").map(|text| Zeroizing::new(text.as_bytes().to_vec())),
+        _ => secret::text(desk, desk.node, "secret").ok()?.map(|text| Zeroizing::new(text.as_bytes().to_vec())),
     };
     if bytes.as_ref().is_none_or(|bytes| bytes.is_empty()) {
         let what = if key == "secret_base64" { "that is not base64" } else { "with nothing in it" };

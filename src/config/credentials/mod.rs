@@ -34,7 +34,7 @@ use crate::principal::managed::Managed;
 use crate::principal::roles::Roles;
 use crate::principal::{At, Keys, Means, Signed, Source, SourceId, Sources};
 use crate::scope::{Scope, Universe};
-pub(super) use secret::{is_open, read as secret_bytes};
+pub(super) use secret::read as secret_bytes;
 
 /// A source before its files are read.
 pub struct Plan {

@@ -34,7 +34,7 @@ pub fn file(desk: &mut Desk<'_>) -> Option<Way> {
 }
 
 pub fn webhook(desk: &mut Desk<'_>) -> Option<Way> {
-    let said = secret::text(desk, desk.node, "token");
+    let said = secret::text(desk, desk.node, "token").ok()?;
     let token = Zeroizing::new(said.as_deref().map_or("", |text| without_scheme(text)).to_owned());
     if token.is_empty() {
         desk.fault(None, "has no token; set `token` or `token_file`, with or without the leading `Bearer `");
@@ -134,8 +134,9 @@ pub fn introspection(desk: &mut Desk<'_>) -> Option<Way> {
         }
     };
     let client_id = desk.text("client_id").map(str::to_owned);
-    let client_secret = secret::text(desk, desk.node, "client_secret").filter(|secret| !secret.is_empty());
-    if client_id.is_none() || client_secret.is_none() {
+    let client_secret = secret::text(desk, desk.node, "client_secret");
+    let has_none = client_secret.as_ref().is_ok_and(|secret| secret.as_ref().is_none_or(|secret| secret.is_empty()));
+    if client_id.is_none() || has_none {
         desk.fault(None, "has no `client_id` or no `client_secret`; RFC 7662 §2.1 lets nobody else ask");
     }
     let duration = |key: &str| desk.text(key).and_then(quantity::duration);
@@ -143,7 +144,7 @@ pub fn introspection(desk: &mut Desk<'_>) -> Option<Way> {
     if cache > MAX_CACHE {
         desk.fault(desk.node.get("cache"), "has a `cache` of over five minutes, in which a revoked token would go on; lower it");
     }
-    let issuer = introspection::Settings { url: url?, client_id: client_id?, client_secret: client_secret?.to_string(), cache, timeout };
+    let issuer = introspection::Settings { url: url?, client_id: client_id?, client_secret: client_secret.ok()??.to_string(), cache, timeout };
     let rules = Introspected {
         issuer: desk.text("issuer").map(Box::from),
         audiences: desk.texts("audiences").into_iter().map(String::into_boxed_str).collect(),

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use super::fault::Faults;
 use super::settings::{Target, Upstream};
-use super::tree::Node;
+use super::tree::{Key, Node, Value};
 use sni::Shelf;
 
 /// With the rest of the snapshot, so that a renewed certificate comes with a reload.
@@ -72,6 +72,17 @@ pub fn tls(tree: &Node, upstream: Option<&Upstream>, desk: &mut Desk<'_>) -> Tls
     let options = tree.get("upstream").filter(|node| !node.entries().is_empty());
     let client = upstream.and_then(|upstream| client(upstream, options, desk, &provider));
     Tls { server, authorities, client }
+}
+
+/// What a server that asks nobody for a certificate speaks TLS with, of two PEM files, and what there is to say of them. `Err` has one line a fault.
+pub fn of_files(cert: &str, key: &str, now: i64) -> Result<(Arc<ServerConfig>, Vec<String>), Vec<String>> {
+    let node = |value| Node { value, place: (1, 1), substituted: false };
+    let entry = |name: &str, path: &str| (Key { text: name.to_owned(), place: (1, 1) }, node(Value::Text(path.to_owned())));
+    let said = node(Value::Map(vec![entry("cert", cert), entry("key", key)]));
+    let (mut files, mut warnings, mut faults) = (Vec::new(), Vec::new(), Faults::default());
+    let mut desk = Desk { base: Path::new(""), strict: false, now, files: &mut files, warnings: &mut warnings, faults: &mut faults };
+    let (config, _) = server(&said, &mut desk, &Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    config.map(|config| (config, warnings)).ok_or_else(|| faults.iter().map(|fault| fault.message.clone()).collect())
 }
 
 fn server(node: &Node, desk: &mut Desk<'_>, provider: &Arc<CryptoProvider>) -> (Option<Arc<ServerConfig>>, Option<Authorities>) {

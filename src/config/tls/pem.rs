@@ -12,7 +12,8 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::Desk;
-use crate::config::credentials::{is_open, secret_bytes};
+use crate::config::credentials::secret_bytes;
+use crate::config::modes::remedy_at;
 use crate::config::tree::Node;
 use crate::credential::certificate::Certificate;
 
@@ -48,8 +49,8 @@ impl Desk<'_> {
 
     pub fn key(&mut self, node: &Node, name: &str) -> Option<PrivateKeyDer<'static>> {
         let (path, bytes) = self.read(node, name)?;
-        if is_open(&path) {
-            let message = format!("`{name}` {} is a private key that other users may read; `chmod 600` it", node.quoted());
+        if let Some(remedy) = remedy_at(&path) {
+            let message = format!("`{name}` {} is a private key that other users may read; {remedy}", node.quoted());
             if self.strict { self.faults.at(node, message) } else { self.warnings.push(message) }
         }
         let key = PrivateKeyDer::from_pem_slice(&bytes).ok();

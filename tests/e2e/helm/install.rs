@@ -24,9 +24,10 @@ const OTHERS: [(&str, &str); 5] = [
 ];
 
 /// Fills `folder` with the projected volume of `pod`, by way of the `..data` link that a kubelet swaps.
-fn project(objects: &[Json], pod: &Json, folder: &Path, version: &str) {
+pub fn project(objects: &[Json], pod: &Json, folder: &Path, version: &str) {
     let data = folder.join(format!("..{version}"));
     let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "scopegate-config").unwrap();
+    let mode = u32::try_from(volume["projected"]["defaultMode"].as_u64().unwrap()).unwrap();
     for source in volume["projected"]["sources"].as_array().unwrap() {
         let (kind, source) = if source["secret"].is_null() { ("ConfigMap", &source["configMap"]) } else { ("Secret", &source["secret"]) };
         let object = of(objects, kind).into_iter().find(|object| object["metadata"]["name"] == source["name"]);
@@ -40,7 +41,7 @@ fn project(objects: &[Json], pod: &Json, folder: &Path, version: &str) {
             let path = data.join(item["path"].as_str().unwrap());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }
     symlink(format!("..{version}"), folder.join("..new")).unwrap();

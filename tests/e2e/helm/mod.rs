@@ -2,7 +2,7 @@
 //! Reaches no cluster; whoever makes one is not here.
 
 mod cluster;
-mod install;
+pub mod install;
 mod objects;
 mod security;
 mod values;

@@ -49,6 +49,20 @@ fn a_jwt_source_names_its_algorithms_and_one_kind_of_key() {
 }
 
 #[test]
+fn a_file_of_a_secret_that_cannot_be_read_is_one_fault() {
+    for source in [
+        "{kind: jwt, algorithms: [HS256], secret_file: gone}",
+        "{kind: webhook, token_file: gone, scopes: [app:use]}",
+        "{kind: introspection, url: 'https://id.example.com/introspect', client_id: me, client_secret_file: gone}",
+        "{kind: backstage, keys: [{secret_file: gone}]}",
+        "{kind: backstage, external_access: [{type: static, options: {token_file: gone, subject: ci}}]}",
+        "{kind: backstage, external_access: [{type: legacy, options: {secret_file: gone, subject: ci}}]}",
+    ] {
+        one(&said_of(source), "cannot be read: No such file");
+    }
+}
+
+#[test]
 fn a_secret_is_at_least_as_long_as_its_hash() {
     for (algorithm, length) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
         let source = |length: usize| format!("{{kind: jwt, algorithms: [{algorithm}], secret: {}}}", "s".repeat(length));

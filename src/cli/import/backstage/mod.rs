@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use self::said::{Said, said};
 use super::draft::Draft;
-use super::{Target, cors, kind_of, read, strangers, yaml};
+use super::{Target, cors, kind_of, strangers, yaml};
+use crate::cli::input;
 use crate::config::tree::{self, Node};
 
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ impl Backstage {
         if let Some(plugin) = self.plugin.as_ref().filter(|plugin| !is_plugin(plugin)) {
             return Err(format!("`{}` is no plugin id; it is lower case letters, digits, `-` and `_`, such as `catalog`", plugin.escape_debug()));
         }
-        let text = read(&self.file)?;
+        let text = input::text(&self.file)?;
         let broken = |message: &str, place: (u64, u64)| format!("{message} ({}:{}:{})", self.file.display(), place.0, place.1);
         // The parser's own message could quote a secret.
         let tree = tree::parse(&text).map_err(|(_, place)| broken("this is not YAML from here on", place))?;
