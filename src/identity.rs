@@ -88,6 +88,16 @@ impl Identity {
         Self { headers: fixed.chain(forward).collect(), own }
     }
 
+    /// Whether a header of this name is set, for some callers or for all.
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(own, _)| **own == *name)
+    }
+
+    /// Makes one more name the gate's own: that of a header that somebody else sets.
+    pub fn own(&mut self, name: &str) {
+        self.own.push(name.into());
+    }
+
     /// Every identity header with its value for this caller; `None` removes it.
     pub fn headers<'a>(&'a self, caller: Option<&'a Caller<'_>>) -> impl Iterator<Item = (&'a str, Option<Cow<'a, str>>)> {
         self.headers.iter().map(move |(name, template)| (&**name, caller.and_then(|caller| template.value(caller))))

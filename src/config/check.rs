@@ -28,9 +28,6 @@ pub fn check(node: &Node, shape: &Shape, what: &str, faults: &mut Faults) {
                 let key = if is_private(what) { word(&said.text) } else { Cow::Borrowed(said.text.as_str()) };
                 let name = if what.is_empty() { key.to_string() } else { format!("{what}.{key}") };
                 match keys.iter().find(|known| known.name == said.text) {
-                    Some(Key { shape: Shape::Later, .. }) => {
-                        faults.at_place(said.place, format!("key `{name}` is not yet available in this version; remove it"))
-                    }
                     Some(known) => check(value, &known.shape, &name, faults),
                     None => faults.at_place(said.place, format!("key `{name}` is unknown; {}", nearest(key.trim_end_matches('…'), keys))),
                 }
@@ -111,18 +108,16 @@ fn describe(shape: &Shape) -> String {
         Shape::Map(_, what) => format!("a mapping from {what}"),
         Shape::Either(shapes) => shapes.iter().map(describe).collect::<Vec<_>>().join(" or "),
         Shape::Choice(choices, _) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
-        Shape::Later => "not yet available".into(),
     }
 }
 
 fn names(keys: &[Key]) -> String {
-    let known = keys.iter().filter(|key| !matches!(key.shape, Shape::Later));
-    known.map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")
+    keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The known key that differs least, else all of them.
 fn nearest(said: &str, keys: &[Key]) -> String {
-    let close = keys.iter().filter(|key| !matches!(key.shape, Shape::Later)).map(|key| (distance(said, key.name), key.name)).min();
+    let close = keys.iter().map(|key| (distance(said, key.name), key.name)).min();
     match close {
         Some((steps, name)) if steps <= 2 => format!("did you mean `{name}`?"),
         _ => format!("known are {}", names(keys)),

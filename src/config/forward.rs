@@ -27,8 +27,7 @@ pub fn identity(tree: &Node, claims: bool, faults: &mut Faults) -> Identity {
     let said = tree.get("forward").and_then(|forward| forward.get("headers"));
     for (key, value) in said.map(Node::entries).unwrap_or_default() {
         let name = key.text.to_ascii_lowercase();
-        let plain = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('_');
-        if !plain || NOT_IDENTITY.contains(&name.as_str()) {
+        if !is_plain(&name) {
             faults.at_place(
                 key.place,
                 format!(
@@ -47,6 +46,11 @@ pub fn identity(tree: &Node, claims: bool, faults: &mut Faults) -> Identity {
         }
     }
     Identity::new(headers)
+}
+
+/// Whether a header of this name, in lower case, means nothing but what the operator has it say.
+pub fn is_plain(name: &str) -> bool {
+    http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('_') && !NOT_IDENTITY.contains(&name)
 }
 
 fn template(node: &Node, header: &str, claims: bool, faults: &mut Faults) -> Option<Template> {

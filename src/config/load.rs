@@ -10,7 +10,8 @@ use super::settings::Settings;
 use super::shape::FILE;
 use super::tls::{self, Tls};
 use super::tree::{self, Node};
-use super::{check, compile, credentials, forward, modes, store, variables};
+use super::{assertion, check, compile, credentials, forward, modes, store, variables};
+use crate::assertion::Assertion;
 use crate::credential::digest::TagKey;
 use crate::gate::unix_now;
 use crate::identity::Identity;
@@ -45,6 +46,7 @@ pub struct Loaded {
     pub policy: Policy,
     pub sources: Sources,
     pub identity: Identity,
+    pub assertion: Option<Assertion>,
     pub outside: Outside,
     pub tls: Tls,
     pub warnings: Vec<String>,
@@ -111,7 +113,7 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let mut policy = compile::policy(&tree, &names, &roles, &mut faults);
     policy.watched = credentials::watched(&plans);
-    let identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
+    let mut identity = forward::identity(&tree, plans.iter().any(credentials::Plan::has_claims), &mut faults);
     files.extend(input.file().map(Path::to_owned));
     let strict = tree.get("strict_file_modes").is_some_and(Node::is_true);
     for (node, message) in modes::of_settings(&tree, &base) {
@@ -122,9 +124,13 @@ pub fn load(input: &Input, env: Env<'_>, key: &TagKey, registry: &Registry) -> R
     let (sources, outside) = credentials::read(plans, materials, (&mut warnings, &mut faults));
     let mut desk = tls::Desk { base: &base, strict, now: unix_now(), files: &mut files, warnings: &mut warnings, faults: &mut faults };
     let tls = tls::tls(&tree, settings.upstream.as_ref(), &mut desk);
+    let assertion = assertion::assertion(&tree, &|name| identity.has(name), &mut desk);
+    if let Some(assertion) = &assertion {
+        identity.own(assertion.header());
+    }
     faults.into_result()?;
     warnings.extend(policy.in_shadow(&sources).map(|shadow| shadow.to_string()));
-    Ok(Loaded { settings, policy, sources, identity, outside, tls, warnings, files, development: credentials::is_development(env) })
+    Ok(Loaded { settings, policy, sources, identity, assertion, outside, tls, warnings, files, development: credentials::is_development(env) })
 }
 
 /// Settings alone, for commands that need neither rules nor tokens.

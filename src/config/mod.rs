@@ -1,6 +1,7 @@
 //! The operator's file into settings, rules and sources; every fault of it at once, each with its place.
 //! What was said (a tree) and what it means (the types of the other rooms) meet in this room only.
 
+pub mod assertion;
 pub mod check;
 pub mod compile;
 pub mod cors;

@@ -32,16 +32,10 @@ pub enum Shape {
     Either(&'static [Self]),
     /// What may be said, and what the contract knows beside it.
     Choice(&'static [&'static str], &'static [&'static str]),
-    /// Known to the contract, not to this version.
-    Later,
 }
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, shape, doc }
-}
-
-const fn later(name: &'static str) -> Key {
-    Key { name, shape: Shape::Later, doc: "not yet available" }
 }
 
 pub static FILE: Shape = Shape::Object(&[
@@ -245,7 +239,19 @@ const FORWARD: &[Key] = &[
         Shape::Map(&Shape::Text, "a header"),
         "header to template: `{{auth.id}}`, `credential`, `scopes`, `tenant`, `role`, `roles`, or any claim such as `{{auth.email}}`",
     ),
-    later("assertion"),
+    key(
+        "assertion",
+        Shape::Object(ASSERTION),
+        "a short-lived signed JWT of who calls; its public keys are at the operator's door, `/.well-known/jwks.json`",
+    ),
+];
+
+const ASSERTION: &[Key] = &[
+    key("key_file", Shape::Text, "the private key: ECDSA P-256, Ed25519, or RSA of 2048 bits and more; PEM, read again on reload"),
+    key("header", Shape::Text, "the header that carries it; default `x-scopegate-assertion`"),
+    key("ttl", Shape::Duration, "how long one counts, at most `1h` and never longer than the credential; default `60s`"),
+    key("issuer", Shape::Text, "its `iss`; default `scopegate`"),
+    key("audience", Shape::Text, "its `aud`; default none"),
 ];
 
 const TELEMETRY: &[Key] = &[
@@ -302,10 +308,9 @@ fn json_of(shape: &Shape) -> Json {
         Shape::Map(inner, what) => json!({"type": "object", "description": what, "additionalProperties": json_of(inner)}),
         Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(json_of).collect::<Vec<_>>()}),
         Shape::List(inner) => json!({"type": "array", "items": json_of(inner)}),
-        Shape::Later => json!(false),
         Shape::Object(keys) => {
             let mut properties = Map::new();
-            for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Later)) {
+            for key in *keys {
                 let mut property = json_of(&key.shape);
                 if let Some(object) = property.as_object_mut() {
                     object.insert("description".into(), json!(key.doc));
@@ -325,7 +330,7 @@ mod tests {
     fn rows(prefix: &str, shape: &Shape, out: &mut Vec<String>) {
         match shape {
             Shape::Object(keys) => {
-                for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Later)) {
+                for key in *keys {
                     let name = format!("{prefix}{}", key.name);
                     out.push(format!("| `{name}` | {} |", key.doc.replace('|', "\\|")));
                     rows(&format!("{name}."), &key.shape, out);
@@ -334,7 +339,7 @@ mod tests {
             Shape::Map(inner, _) => rows(&format!("{prefix}*."), inner, out),
             Shape::List(inner) => rows(&format!("{}[].", prefix.trim_end_matches('.')), inner, out),
             Shape::Either(shapes) => shapes.iter().for_each(|shape| rows(prefix, shape, out)),
-            Shape::Text | Shape::Bool | Shape::Count | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) | Shape::Later => {}
+            Shape::Text | Shape::Bool | Shape::Count | Shape::Duration | Shape::Size | Shape::Texts | Shape::Choice(..) => {}
         }
     }
 
@@ -354,6 +359,5 @@ mod tests {
         let schema = schema();
         assert_eq!(schema["additionalProperties"], json!(false));
         assert!(schema["properties"]["routes"].is_object() && schema["properties"]["credentials"].is_object());
-        assert!(schema["properties"]["forward"]["properties"].get("assertion").is_none(), "what is not available is not offered");
     }
 }

@@ -9,17 +9,20 @@ pub mod shelf;
 pub mod usage;
 pub mod watch;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use serde::Serialize;
 use tokio::sync::watch::{Receiver, Sender};
 
+use crate::assertion::Assertion;
 use crate::config::Loaded;
 use crate::config::tls::Tls;
+use crate::gate::unix_now;
 use crate::identity::Identity;
 use crate::policy::Policy;
-use crate::principal::Sources;
+use crate::principal::{Caller, Sources};
 use changes::{History, Reload};
 use outside::{Outside, Published};
 use shelf::{Bookkeeper, StoreStatus};
@@ -33,8 +36,21 @@ pub struct Snapshot {
     pub policy: Policy,
     pub sources: Sources,
     pub identity: Identity,
+    /// What signs who calls, where something does.
+    pub assertion: Option<Assertion>,
     pub outside: Outside,
     pub tls: Tls,
+}
+
+impl Snapshot {
+    /// Every header that tells the upstream who calls, with its value; `None` removes it.
+    pub fn told<'a>(&'a self, caller: Option<&'a Caller<'_>>) -> impl Iterator<Item = (&'a str, Option<Cow<'a, str>>)> {
+        let signed = self.assertion.as_ref().map(|assertion| {
+            let token = caller.and_then(|caller| assertion.token(caller, unix_now()));
+            (assertion.header(), token.map(|token| Cow::Owned(token.to_string())))
+        });
+        self.identity.headers(caller).chain(signed)
+    }
 }
 
 /// The current snapshot, if any.
@@ -99,7 +115,7 @@ impl Live {
 
     /// Puts a new set in the place of the old; gives its generation.
     pub fn swap(&self, loaded: Loaded) -> u64 {
-        let Loaded { policy, mut sources, identity, outside, tls, .. } = loaded;
+        let Loaded { policy, mut sources, identity, assertion, outside, tls, .. } = loaded;
         if let Some(keeper) = self.keeper.get() {
             sources.back(keeper.backing());
         }
@@ -118,7 +134,10 @@ impl Live {
             draining: status.draining,
             complete: status.complete,
         };
-        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, outside, tls })));
+        let former = self.current.load();
+        let former = former.as_deref().and_then(|snapshot| snapshot.assertion.as_ref());
+        let assertion = assertion.map(|assertion| assertion.after(former, unix_now()));
+        self.current.store(Some(Arc::new(Snapshot { generation, policy, sources, identity, assertion, outside, tls })));
         self.generation.send_replace(generation);
         generation
     }

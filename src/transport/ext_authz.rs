@@ -315,7 +315,7 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
     let caller = verdict.decision.caller.as_ref();
     let mut headers = Vec::with_capacity(8);
     let mut remove = Vec::with_capacity(24);
-    for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
+    for (index, (name, value)) in snapshot.told(caller).enumerate() {
         let (dashed, underscored) = match (FIXED.get(index), UNDERSCORED.get(index)) {
             (Some(dashed), Some(underscored)) => (Bytes::from_static(dashed.as_bytes()), Bytes::from_static(underscored.as_bytes())),
             _ => (Bytes::copy_from_slice(name.as_bytes()), Bytes::from(name.replace('-', "_"))),

@@ -175,7 +175,7 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
         headers.insert(SHADOW, HeaderValue::from_static(denial.reason.as_str()));
     }
     let mut remove: Vec<String> = Vec::new();
-    for (name, value) in snapshot.identity.headers(caller) {
+    for (name, value) in snapshot.told(caller) {
         let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { continue };
         if value.is_none() {
             remove.push(name.to_owned());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on should stop")]
 
 mod application;
+mod assertion;
 mod audit;
 mod backstage_tokens;
 mod browser;

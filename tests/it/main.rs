@@ -4,6 +4,7 @@
 mod harness;
 
 mod aibtcdev;
+mod assertion;
 mod audit;
 mod backflow;
 mod backstage;

@@ -47,7 +47,7 @@ impl Desk<'_> {
         list
     }
 
-    fn key(&mut self, node: &Node, name: &str) -> Option<PrivateKeyDer<'static>> {
+    pub fn key(&mut self, node: &Node, name: &str) -> Option<PrivateKeyDer<'static>> {
         let (path, bytes) = self.read(node, name)?;
         if let Some(remedy) = remedy_at(&path) {
             let message = format!("`{name}` {} is a private key that other users may read; {remedy}", node.quoted());

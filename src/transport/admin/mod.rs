@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::bounds;
-use crate::gate::Gate;
+use crate::gate::{Gate, unix_now};
 use crate::live::reload::Reloader;
 use crate::management::Api;
 use crate::panel;
@@ -54,6 +54,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/healthz", get(|| async { Json(json!({"status": "alive"})) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/.well-known/jwks.json", get(jwks))
         .merge(operator)
         .fallback(managed)
         .with_state(admin.clone())
@@ -86,6 +87,17 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::preferred(&accept.join(","));
     ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], format.write(&admin.gate.measured())).into_response()
+}
+
+/// The public keys of `forward.assertion` (RFC 7517 §5): nobody's secret, and for services that ask without a credential.
+async fn jwks(State(admin): State<Admin>) -> Response {
+    let guard = admin.gate.live.current();
+    let Some(assertion) = guard.as_deref().and_then(|snapshot| snapshot.assertion.as_ref()) else {
+        return problem(StatusCode::NOT_FOUND, "not_found", "Nothing is signed; `forward.assertion` of the configuration does");
+    };
+    let headers =
+        [(header::CONTENT_TYPE, "application/jwk-set+json".to_owned()), (header::CACHE_CONTROL, format!("public, max-age={}", assertion.ttl()))];
+    (headers, assertion.jwks(unix_now()).to_string()).into_response()
 }
 
 /// The last reloads, the latest first.

@@ -97,7 +97,7 @@ pub fn prepare(
         parts.headers.remove(name);
     }
     forwarded(&mut parts.headers, peer);
-    for (index, (name, value)) in snapshot.identity.headers(caller).enumerate() {
+    for (index, (name, value)) in snapshot.told(caller).enumerate() {
         let Some(value) = value else { continue };
         let name = FIXED_NAMES.get(index).cloned().map_or_else(|| HeaderName::from_bytes(name.as_bytes()), Ok);
         let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) else {

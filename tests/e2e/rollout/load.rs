@@ -110,7 +110,7 @@ fn one(port: u16, number: usize, state: &State) {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: shop.test\r\n");
         request.extend(token.map(|token| format!("Authorization: Bearer {token}\r\n")));
         let body = if has_body { format!("{number}-{round}") } else { String::new() };
-        if has_body && number % 2 == 0 {
+        if has_body && number.is_multiple_of(2) {
             request += &format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
         } else if has_body {
             request += &format!("Content-Length: {}\r\n\r\n{body}", body.len());

@@ -34,6 +34,12 @@ await serve({ ready: true }, {
         claims: lib === 'jsonwebtoken' ? jsonwebtoken.verify(token, signer(secret), { algorithms: [alg] })
             : (await jose.jwtVerify(token, signer(secret), { algorithms: [alg] })).payload,
     }),
+    // What it reads with the keys that are published at an address, and what it calls a key by its own thumbprint.
+    fetched: async ({ token, url, audience, issuer }) => {
+        const { payload, protectedHeader } = await jose.jwtVerify(token, jose.createRemoteJWKSet(new URL(url)), { audience, issuer, typ: 'JWT' });
+        const { keys } = await (await fetch(url)).json();
+        return { claims: payload, header: protectedHeader, thumbprints: await Promise.all(keys.map((key) => jose.calculateJwkThumbprint(key))) };
+    },
     // A JWE, which nobody here should take.
     encrypt: async (request) => {
         const { alg, enc = 'A256GCM', key: name, secret_base64: bytes } = request;

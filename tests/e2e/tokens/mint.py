@@ -65,6 +65,13 @@ def public_pem(key):
     return {"pem": named(key)[0].public_key().public_bytes(serialization.Encoding.PEM, form).decode()}
 
 
+def fetched(token, url, audience, issuer):
+    """What PyJWT reads with the keys that are published at an address."""
+    key = jwt.PyJWKClient(url).get_signing_key_from_jwt(token)
+    required = ["iss", "sub", "aud", "iat", "exp"]
+    return {"claims": jwt.decode(token, key, algorithms=[key.algorithm_name], audience=audience, issuer=issuer, options={"require": required})}
+
+
 def private_pem(key):
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
@@ -94,4 +101,5 @@ def make(key, alg):
     return {"key": key}
 
 
-serve({"ready": True}, {"sign": sign, "verify": verify, "key": make, "jwks": jwks, "pem": public_pem, "certificate": certificate})
+operations = {"sign": sign, "verify": verify, "fetched": fetched, "key": make, "jwks": jwks, "pem": public_pem, "certificate": certificate}
+serve({"ready": True}, operations)

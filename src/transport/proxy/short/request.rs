@@ -51,7 +51,7 @@ pub fn write(
             line(out, name, value);
         }
     }
-    for (name, value) in snapshot.identity.headers(caller) {
+    for (name, value) in snapshot.told(caller) {
         if let Some(value) = value {
             line(out, name, value.as_bytes());
         }
