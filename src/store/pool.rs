@@ -102,8 +102,9 @@ fn pool<DB: Database>() -> PoolOptions<DB> {
 }
 
 fn sqlite() -> SqliteConnectOptions {
-    // Its thread hands over many rows at a time where there are a million.
-    SqliteConnectOptions::new().busy_timeout(ACQUIRE).row_buffer_size(1024).disable_statement_logging()
+    // Its thread hands over many rows at a time where there are a million. What it sorts stays in memory: a container may have no `/tmp`.
+    let options = SqliteConnectOptions::new().busy_timeout(ACQUIRE).row_buffer_size(1024).pragma("temp_store", "memory");
+    options.disable_statement_logging()
 }
 
 /// SQLite makes its other files with the mode of this one.
