@@ -80,7 +80,8 @@ pub fn start(listen: &Address, certificates: Arc<Certificates>, settings: Settin
     let [leaving, drain, closing] = std::array::from_fn(|_| CancellationToken::new());
     let (seats, bodies, tasks) = (Seats::new(CONNECTIONS), Semaphore::new(UNITS), TaskTracker::new());
     let shared = Arc::new(Shared { settings, certificates, seats, bodies, tasks, leaving, drain });
-    let accepting = tokio::spawn(accept(Acceptor::new(listener)?, Arc::clone(&shared), closing.clone()));
+    let own = Arc::clone(&shared);
+    let accepting = tokio::spawn(Acceptor::new(listener)?.run("the webhook", closing.clone(), move |accepted| deal(accepted, &own)));
     Ok(Running { address, shared, closing, accepting })
 }
 
@@ -103,29 +104,14 @@ impl Running {
     }
 }
 
-async fn accept(acceptor: Acceptor, shared: Arc<Shared>, closing: CancellationToken) {
-    let deal = |accepted: Accepted| {
-        // One too many is closed at once.
-        let Some(seat) = shared.seats.take() else { return };
-        let own = Arc::clone(&shared);
-        shared.tasks.spawn(async move {
-            let _seat = seat;
-            serve(accepted, own).await;
-        });
-    };
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => return acceptor.close(deal).await,
-            accepted = acceptor.accept() => match accepted {
-                Ok(accepted) => deal(accepted),
-                Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to come back.
-                    tracing::warn!("cannot accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
-    }
+fn deal(accepted: Accepted, shared: &Arc<Shared>) {
+    // One too many is closed at once.
+    let Some(seat) = shared.seats.take() else { return };
+    let own = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        let _seat = seat;
+        serve(accepted, own).await;
+    });
 }
 
 async fn serve(accepted: Accepted, shared: Arc<Shared>) {

@@ -1,6 +1,7 @@
 //! An address into accepted connections, TCP or Unix socket.
 //! A port in use or a socket that somebody still answers on is an error at once.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::rewound::Rewound;
 use crate::config::Address;
@@ -136,7 +138,24 @@ impl Acceptor {
         })
     }
 
-    pub async fn accept(&self) -> io::Result<Accepted> {
+    /// Hands over whoever connects, and at the end whoever has connected by then. `way` is what the log calls it.
+    pub async fn run(self, way: impl fmt::Display, closing: CancellationToken, deal: impl Fn(Accepted)) {
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => return self.close(deal).await,
+                accepted = self.accept() => match accepted {
+                    Ok(accepted) => deal(accepted),
+                    Err(error) => {
+                        // Out of file descriptors, most likely: wait for some to come back.
+                        tracing::warn!("cannot accept at {way}: {error}");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => Accepted::tcp(listener.accept().await?.0.into_std()?),
             Self::Unix(listener, _) => listener.accept().await?.0.into_std().map(Accepted::Unix),
@@ -144,7 +163,7 @@ impl Acceptor {
     }
 
     /// Hands over whoever has connected already, and listens no more: a queue that goes with its listener goes with a reset.
-    pub async fn close(self, deal: impl Fn(Accepted)) {
+    async fn close(self, deal: impl Fn(Accepted)) {
         match self {
             Self::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else { return };

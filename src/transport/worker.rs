@@ -124,21 +124,7 @@ impl Workers {
             }
         };
         let acceptor = Acceptor::new(listener)?;
-        self.acceptors.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = closing.cancelled() => return acceptor.close(deal).await,
-                    accepted = acceptor.accept() => match accepted {
-                        Ok(accepted) => deal(accepted),
-                        Err(error) => {
-                            // Out of file descriptors, most likely: wait for some to come back.
-                            tracing::warn!("cannot accept at {way}: {error}");
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                        }
-                    },
-                }
-            }
-        });
+        self.acceptors.spawn(acceptor.run(way, closing, deal));
         Ok(())
     }
 
