@@ -13,7 +13,7 @@ use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Sqlite};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::StreamExt;
 
 use super::row::{Row, Value, bound, either, values};
@@ -23,6 +23,8 @@ use super::{Place, StoreError};
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// For all that is done with it; and from one row to the next, where many are read.
 const WORK: Duration = Duration::from_secs(3);
+/// Before a connection that others are in the way of is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 /// To put a connection back in order.
 const RELEASE: Duration = Duration::from_secs(2);
 const CONNECTIONS: u32 = 5;
@@ -83,7 +85,7 @@ impl Pool {
     pub async fn session(&self) -> Result<Session, StoreError> {
         let acquire = async {
             Ok(match self {
-                Self::Sqlite(pool) => Live::Sqlite(pool.acquire().await?),
+                Self::Sqlite(pool) => Live::Sqlite(opened(pool).await?),
                 Self::Postgres(pool) => Live::Postgres(pool.acquire().await?),
             })
         };
@@ -105,6 +107,18 @@ fn sqlite() -> SqliteConnectOptions {
     // Its thread hands over many rows at a time where there are a million. What it sorts stays in memory: a container may have no `/tmp`.
     let options = SqliteConnectOptions::new().busy_timeout(ACQUIRE).row_buffer_size(1024).pragma("temp_store", "memory");
     options.disable_statement_logging()
+}
+
+/// Two who turn a new file to its write-ahead log at once can be in each other's way, where SQLite waits for neither. Call within a time limit.
+async fn opened(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+    const BUSY: u32 = 5;
+    let is_busy = |error: &dyn DatabaseError| error.code().and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == BUSY);
+    loop {
+        match pool.acquire().await {
+            Err(sqlx::Error::Database(error)) if is_busy(&*error) => sleep(AGAIN).await,
+            done => return done,
+        }
+    }
 }
 
 /// SQLite makes its other files with the mode of this one.
