@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::drain::{Noting, until_drain};
 use super::framing::{Checked, Refusal};
+use super::linger::linger;
 use super::listener::{Accepted, Acceptor, Listener, Stream};
 use super::seats::Seats;
 use super::{bounds, egress, ext_authz, forward_auth, proxy};
@@ -192,8 +193,7 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
 }
 
 /// Serves one HTTP/1 connection to its end, or to the end of what is in flight once the drain begins.
-/// What is left is a connection that has answered all it read: the end of it, or the beginning of a tunnel.
-pub async fn http1<S, B>(io: Checked<Stream>, drain: CancellationToken, service: S) -> Option<Checked<Stream>>
+async fn http1<S, B>(io: Checked<Stream>, drain: CancellationToken, service: S)
 where
     S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Unpin,
     B: hyper::body::Body<Data = bytes::Bytes> + 'static,
@@ -204,13 +204,13 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::HEAD_TIME)
         .serve_connection(TokioIo::new(io), service);
-    let ended = match until_drain(&mut connection, &drain, &asked).await {
-        Some(ended) => ended,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
     // An error here is the client's going away; there is nobody left to tell.
-    ended.ok().map(|()| connection.into_parts().io.into_inner())
+    if until_drain(&mut connection, &drain, &asked).await.is_none() {
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = (&mut connection).await;
+    }
+    let client = connection.into_parts().io.into_inner();
+    if client.is_unread() {
+        linger(client.into_inner(), &[]).await;
+    }
 }

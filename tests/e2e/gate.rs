@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::application::Application;
 use crate::client::{Answer, Ask};
 use crate::process::{Process, free_port, root, scopegate, tool, until};
-use crate::stage::swap;
+use crate::stage::{patient, swap};
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -224,7 +224,7 @@ impl Gate {
         let ports = [("port_value: 10000", &*front), ("port_value: 3000", &application), ("port_value: 9191", &door)];
         let shipped = fs::read_to_string(root().join("deploy/envoy").join(file)).unwrap();
         let own = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n");
-        write(&self.desk.path("envoy.yaml"), &(swap(&shipped, &[&ports, changes].concat()) + &own));
+        write(&self.desk.path("envoy.yaml"), &(patient(&swap(&shipped, &[&ports, changes].concat())) + &own));
         let mut process = Process::start("envoy", &tool("envoy"), self.desk.folder.path(), |command| {
             command.args(["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]);
         });

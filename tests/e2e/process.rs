@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything; what is well takes a tenth.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Longest wait for anything; what is well takes a small part of it, on a busy machine too.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Process {

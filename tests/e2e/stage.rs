@@ -1,5 +1,5 @@
 //! An application, `scopegate serve` and, but for the bare proxy door, a real proxy before them, with the files of `deploy/` as they are.
-//! Only ports, socket paths and temporary folders are changed.
+//! Only ports, socket paths and temporary folders are changed, and how long a proxy waits for the gate: `patient`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -203,14 +203,14 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
                 [("port_value: 10000", &*format!("port_value: {port}")), ("port_value: 3000", &format!("port_value: {}", doors.application))];
             let text = swap(&envoy_file(front, doors), &[edits, &changes].concat());
             let admin = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {envoy_admin}}}}}}}\n");
-            write("envoy.yaml", &(text + &admin));
+            write("envoy.yaml", &(patient(&text) + &admin));
             Some(Process::start("envoy", &tool("envoy"), folder, |command| {
                 command.args(["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]);
             }))
         }
         Front::Nginx => {
             let changes = [("127.0.0.1:10000", &*front_address), ("127.0.0.1:3000", &application), ("127.0.0.1:9192", &door)];
-            write("nginx.conf", &swap(&shipped("nginx/nginx.conf"), &[edits, &changes].concat()));
+            write("nginx.conf", &patient(&swap(&shipped("nginx/nginx.conf"), &[edits, &changes].concat())));
             Some(nginx(folder))
         }
         Front::IngressNginx => {
@@ -278,4 +278,17 @@ pub fn swap(text: &str, changes: &[(&str, &str)]) -> String {
         text = text.replace(&format!("\0{index}\0"), to);
     }
     text
+}
+
+/// A shipped file of a proxy that waits for the gate ten times as long as a service would want: the machine may be busy, and speed is not what
+/// is tested.
+pub fn patient(text: &str) -> String {
+    let waits = [
+        ("timeout: 0.5s", "timeout: 5s"),
+        ("timeout: 0.1s", "timeout: 5s"),
+        ("max_interval: 0.5s", "max_interval: 5s"),
+        ("proxy_connect_timeout 2s", "proxy_connect_timeout 20s"),
+        ("proxy_read_timeout 2s", "proxy_read_timeout 20s"),
+    ];
+    waits.iter().fold(text.to_owned(), |text, (shipped, wait)| text.replace(shipped, wait))
 }

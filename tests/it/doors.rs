@@ -6,6 +6,7 @@ mod stream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
@@ -43,6 +44,27 @@ async fn every_door_can_be_a_unix_socket() {
     gate.running.stop().await;
     for door in ["proxy", "ext_authz", "forward_auth"] {
         assert!(!std::path::Path::new(&path(door)).exists(), "{door}'s socket is left behind");
+    }
+}
+
+/// A reset would overtake the refusal, and a proxy that asks would take it for an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_does_not_wait_for_the_body_lets_it_come() {
+    let gate = Gate::start(POLICY, TOKENS).await;
+    let cut = format!("authorization: Bearer {APP}\r\ncontent-type: application/json\r\nx-envoy-auth-partial-body: true\r\n");
+    for (door, target, headers, status) in [
+        (gate.forward_auth(), "/envoy/app", "", 401),
+        (gate.forward_auth(), "/envoy/rpc", &*cut, 400),
+        (gate.forward_auth(), "/nowhere", "", 404),
+        (gate.proxy(), "/app", "", 401),
+    ] {
+        let mut wire = Wire::connect(door).await;
+        wire.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\n{headers}content-length: 65536\r\n\r\n")).await;
+        assert_eq!(wire.reply(false).await.status, status, "{target}");
+        for piece in [[b'x'; 1024]; 32] {
+            wire.stream.write_all(&piece).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        }
+        assert!(wire.is_closed().await, "{target}");
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod decisions;
 mod explain;
 pub mod guard;
+mod leftover;
 pub mod origin;
 pub mod recorded;
 mod shadow;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -59,6 +60,7 @@ pub fn router(admin: Admin) -> Router {
         .fallback(managed)
         .with_state(admin.clone())
         .merge(panel::router(admin))
+        .layer(from_fn(leftover::taken))
 }
 
 /// `{"error","message"}`, as at every other door.

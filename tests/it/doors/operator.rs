@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::harness::wire::Wire;
 use crate::harness::{Gate, ask};
 
 const POLICY: &str = "
@@ -105,4 +106,16 @@ async fn an_explanation_is_the_decision_and_its_reasons() {
     }
     let audit = gate.audit().await;
     assert_eq!(audit, "", "a question is no decision");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_refused_unread_costs_nobody_the_connection() {
+    let gate = Gate::start(&format!("{POLICY}{OPEN_TO_ALL}"), TOKENS).await;
+    let mut wire = Wire::connect(std::net::SocketAddr::from(([127, 0, 0, 1], gate.admin().port()))).await;
+    for (target, status) in [("/explain", 401), ("/nowhere", 404), ("/metrics", 405)] {
+        wire.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n{}", "x".repeat(200_000))).await;
+        assert_eq!(wire.reply(false).await.status, status, "{target}");
+    }
+    wire.send("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(wire.reply(false).await.status, 200);
 }
