@@ -69,6 +69,9 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub const PARSED: usize = 200 * 1024;
 /// How long a refused client gets to read why.
 pub const REFUSED_LINGER: Duration = Duration::from_secs(2);
+/// What is taken of a body that nobody read, so that its connection goes on: as much as Go's net/http takes, and the time for a near network.
+pub const LEFTOVER: u64 = 256 * 1024;
+pub const LEFTOVER_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a refused client that are taken as they come; the rest is taken slowly.
 pub const LINGER_AT_ONCE: usize = 256 * 1024;
 

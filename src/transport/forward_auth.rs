@@ -8,12 +8,13 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use ipnet::IpNet;
 
 use super::address;
 use super::answer::{self, DECISION};
 use super::framing::{REFUSED, Refusal};
+use super::leftover::Lent;
 use crate::credential::hide::Hidden;
 use crate::gate::{Door, Gate, Verdict};
 use crate::identity::REMOVED;
@@ -63,7 +64,7 @@ struct Described<'a> {
 }
 
 impl ForwardAuth {
-    pub async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>, refusal: &Refusal) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, request: Request<Lent>, peer: Option<IpAddr>, refusal: &Refusal) -> Response<Full<Bytes>> {
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             self.gate.telemetry.metrics.refused(reason.as_str());
             return refused(&self.gate, reason, Dialect::Envoy);
@@ -151,7 +152,7 @@ fn original<'a>(url: &'a [u8], server: &str) -> Option<(&'a [u8], &'a [u8])> {
 }
 
 /// The body that the proxy passed along, where it passes one.
-async fn read(dialect: Dialect, headers: &HeaderMap, body: Incoming, limit: usize) -> Option<Bytes> {
+async fn read(dialect: Dialect, headers: &HeaderMap, body: Lent, limit: usize) -> Option<Bytes> {
     let cut = match Headers::get(headers, "x-envoy-auth-partial-body") {
         Values::None => false,
         Values::One(value) => value != b"false",

@@ -16,6 +16,7 @@ pub mod ext_authz;
 pub mod forward_auth;
 pub mod framing;
 pub mod headers;
+pub mod leftover;
 pub mod linger;
 pub mod listener;
 pub mod proxy;

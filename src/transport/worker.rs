@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::drain::{Noting, until_drain};
 use super::framing::{Checked, Refusal};
+use super::leftover::answered;
 use super::linger::linger;
 use super::listener::{Accepted, Acceptor, Listener, Stream};
 use super::seats::Seats;
@@ -169,7 +170,7 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
                 let (door, io) = (Rc::clone(&forward_auth), Checked::new(stream, Rc::clone(&refusal)));
                 let service = service_fn(move |request| {
                     let (door, refusal) = (Rc::clone(&door), Rc::clone(&refusal));
-                    async move { Ok::<_, Infallible>(door.answer(request, peer, &refusal).await) }
+                    async move { Ok::<_, Infallible>(answered(request, async |request| door.answer(request, peer, &refusal).await).await) }
                 });
                 tasks.spawn_local(http1::<_, Full<bytes::Bytes>>(io, shared.drain.clone(), service));
             }
@@ -184,7 +185,7 @@ async fn work(mut inbox: UnboundedReceiver<(Way, Accepted)>, shared: Shared, tas
                 let (caller, io) = (Rc::new(egress::Caller::new(Rc::clone(target))), Checked::new(stream, Rc::clone(&refusal)));
                 let service = service_fn(move |request| {
                     let (caller, refusal) = (Rc::clone(&caller), Rc::clone(&refusal));
-                    async move { Ok::<_, Infallible>(caller.answer(request, &refusal).await) }
+                    async move { Ok::<_, Infallible>(answered(request, async |request| caller.answer(request, &refusal).await).await) }
                 });
                 tasks.spawn_local(http1(io, shared.drain.clone(), service));
             }

@@ -47,9 +47,9 @@ async fn every_door_can_be_a_unix_socket() {
     }
 }
 
-/// A reset would overtake the refusal, and a proxy that asks would take it for an outage.
+/// A client that is not told loses the request that it sends next, and a reset overtakes the refusal.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_that_does_not_wait_for_the_body_lets_it_come() {
+async fn a_refusal_that_does_not_wait_for_the_body_keeps_the_connection_or_says_that_it_ends() {
     let gate = Gate::start(POLICY, TOKENS).await;
     let cut = format!("authorization: Bearer {APP}\r\ncontent-type: application/json\r\nx-envoy-auth-partial-body: true\r\n");
     for (door, target, headers, status) in [
@@ -58,14 +58,29 @@ async fn a_refusal_that_does_not_wait_for_the_body_lets_it_come() {
         (gate.forward_auth(), "/nowhere", "", 404),
         (gate.proxy(), "/app", "", 401),
     ] {
+        let head = |framing: &str| format!("POST {target} HTTP/1.1\r\nhost: a\r\n{headers}{framing}\r\n\r\n");
         let mut wire = Wire::connect(door).await;
-        wire.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\n{headers}content-length: 65536\r\n\r\n")).await;
-        assert_eq!(wire.reply(false).await.status, status, "{target}");
-        for piece in [[b'x'; 1024]; 32] {
-            wire.stream.write_all(&piece).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        for whole in [head("content-length: 50000") + &"x".repeat(50_000), head("transfer-encoding: chunked") + &chunked(50)] {
+            wire.send(whole).await;
+            let reply = wire.reply(false).await;
+            assert_eq!((reply.status, reply.header("connection")), (status, None), "{target}");
         }
-        assert!(wire.is_closed().await, "{target}");
+        // One that does not come, one that may not, and one that is too long.
+        for framing in ["content-length: 65536", "content-length: 65536\r\nexpect: 100-continue", "content-length: 1000000"] {
+            wire.send(head(framing)).await;
+            let reply = wire.reply(false).await;
+            assert_eq!((reply.status, reply.header("connection").as_deref()), (status, Some("close")), "{target} {framing}");
+            for piece in [[b'x'; 1024]; 32] {
+                wire.stream.write_all(&piece).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+            }
+            assert!(wire.is_closed().await, "{target}");
+            wire = Wire::connect(door).await;
+        }
     }
+}
+
+fn chunked(count: usize) -> String {
+    format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(count) + "0\r\n\r\n"
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,6 @@
 pub mod decisions;
 mod explain;
 pub mod guard;
-mod leftover;
 pub mod origin;
 pub mod recorded;
 mod shadow;
@@ -19,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::bounds;
+use super::{bounds, leftover};
 use crate::gate::{Gate, unix_now};
 use crate::live::reload::Reloader;
 use crate::management::Api;
@@ -60,7 +59,7 @@ pub fn router(admin: Admin) -> Router {
         .fallback(managed)
         .with_state(admin.clone())
         .merge(panel::router(admin))
-        .layer(from_fn(leftover::taken))
+        .layer(from_fn(leftover::layer))
 }
 
 /// `{"error","message"}`, as at every other door.

@@ -12,11 +12,11 @@ use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use rustls::ClientConfig;
 
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
+use super::leftover::Lent;
 use super::proxy::flow::{Flow, Streamed};
 use super::proxy::upstream::{Lease, Pool};
 use super::{answer, headers};
@@ -109,11 +109,11 @@ impl Caller {
         Self { egress, lease }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Flow> {
+    pub async fn answer(&self, request: Request<Lent>, refusal: &Refusal) -> Response<Flow> {
         self.call(request, refusal).await.unwrap_or_else(|refused| refused.response().map(Either::Right))
     }
 
-    async fn call(&self, request: Request<Incoming>, refusal: &Refusal) -> Result<Response<Flow>, Refused> {
+    async fn call(&self, request: Request<Lent>, refusal: &Refusal) -> Result<Response<Flow>, Refused> {
         let Egress { target, gate, pool } = &*self.egress;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(reason.as_str());

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::forward::clean_response;
 use super::pace::Paced;
+use crate::transport::leftover::Lent;
 
 /// A body on its way: streamed from the other side, or held because it was inspected or is our own.
 pub type Flow = Either<Paced, Full<Bytes>>;
@@ -22,7 +23,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body as it comes in.
 pub struct Streamed {
-    inner: Incoming,
+    inner: Lent,
     /// What says that it is over, beside its end: nothing may be left of it but the reset that follows an answer (RFC 9113 §8.1).
     over: bool,
     /// Whether it comes over HTTP/2.
@@ -41,9 +42,9 @@ impl fmt::Debug for Streamed {
 
 impl Streamed {
     /// Of a message that came with this version and these headers.
-    pub fn new(inner: Incoming, version: Version, headers: &HeaderMap) -> Self {
+    pub fn new(inner: impl Into<Lent>, version: Version, headers: &HeaderMap) -> Self {
         // An answer of trailers only has none of what would follow.
-        Self { inner, over: headers.contains_key("grpc-status"), framed: version == Version::HTTP_2, answer: false, _held: None }
+        Self { inner: inner.into(), over: headers.contains_key("grpc-status"), framed: version == Version::HTTP_2, answer: false, _held: None }
     }
 
     /// Of an answer: its trailers say nothing that its head could not (RFC 9110 §6.5.1).

@@ -27,7 +27,6 @@ use std::time::Instant;
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::Either;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +35,7 @@ use super::arrival::{About, Protocol};
 use super::client::Client;
 use super::connect::Tls;
 use super::framing::{REFUSED, Refusal};
+use super::leftover::Lent;
 use super::worker::Shared;
 use super::{address, bounds, headers};
 use crate::config::settings::{Bounds, Upstream};
@@ -146,7 +146,7 @@ impl Connection {
         Self { proxy, peer, client: about.client, is_shared, lease, astray, agreed: RefCell::default() }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, refusal: &Refusal) -> Response<Reply> {
+    pub async fn answer(&self, request: Request<Lent>, refusal: &Refusal) -> Response<Reply> {
         let is_upgrade = tunnel::is_asked(request.method(), request.version(), request.headers());
         let is_grpc = answer::is_grpc(request.version(), request.headers());
         let is_last = request.version() != Version::HTTP_2 && self.proxy.leaving.is_cancelled();
@@ -165,7 +165,7 @@ impl Connection {
     }
 
     /// The answer, and what the client's side of it stands on.
-    async fn exchange(&self, request: Request<Incoming>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
+    async fn exchange(&self, request: Request<Lent>, refusal: &Refusal) -> (Response<Flow>, Option<Lasting>) {
         let gate = &self.proxy.gate;
         if let (Some(reason), REFUSED) = (refusal.get(), request.method().as_str()) {
             gate.telemetry.metrics.refused(bounds::named(reason).unwrap_or(reason.as_str()));
@@ -213,7 +213,7 @@ impl Connection {
         Ok(response.map(|body| Either::Left(body.into())))
     }
 
-    async fn decide(&self, request: Request<Incoming>) -> Result<Passed, Refused> {
+    async fn decide(&self, request: Request<Lent>) -> Result<Passed, Refused> {
         let gate = &self.proxy.gate;
         let (mut parts, body) = request.into_parts();
         let bounds = &self.proxy.bounds;

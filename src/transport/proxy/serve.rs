@@ -21,6 +21,7 @@ use crate::transport::bounds;
 use crate::transport::drain::{Asked, Noting, may_end, too_late};
 use crate::transport::framing::frames::Frames;
 use crate::transport::framing::{Checked, Limits, Refusal};
+use crate::transport::leftover::{Lent, answered};
 use crate::transport::linger::linger;
 use crate::transport::listener::Stream;
 use crate::transport::pulse::{Overrun, Pulse};
@@ -55,7 +56,10 @@ async fn one(connection: Rc<Connection>, arrived: Arrival, shared: &Shared) {
     let (answering, opening) = (Rc::clone(&connection), Rc::clone(&pulse));
     let service = service_fn(move |request| {
         let (connection, refusal, open) = (Rc::clone(&answering), Rc::clone(&refusal), opening.open());
-        async move { Ok::<_, Infallible>(connection.answer(request, &refusal).await.map(|flow| Given::new(flow, Some(open)))) }
+        async move {
+            let response = answered(request, async |request| connection.answer(request, &refusal).await).await;
+            Ok::<_, Infallible>(response.map(|flow| Given::new(flow, Some(open))))
+        }
     });
     let mut builder = http1::Builder::new();
     // The head is there whole before the parser sees it, and has had its time.
@@ -82,7 +86,7 @@ async fn two(proxy: Rc<Proxy>, arrived: Arrival, (shared, tasks): (&Shared, Task
     let connection = Rc::new(Connection::new(proxy, arrived.about, arrived.protocol));
     let service = service_fn(move |request| {
         let connection = Rc::clone(&connection);
-        async move { Ok::<_, Infallible>(connection.answer(request, &Refusal::default()).await.map(|flow| Given::new(flow, None))) }
+        async move { Ok::<_, Infallible>(connection.answer(request.map(Lent::from), &Refusal::default()).await.map(|flow| Given::new(flow, None))) }
     });
     let gate = Arc::clone(&shared.gate);
     let told = Box::new(move |bound| gate.telemetry.metrics.refused(bound));
