@@ -1,14 +1,17 @@
 //! The webhook as a server: certificates that change, bodies that are none, and an end that loses nothing.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use serde_json::json;
 
 use super::{Connection, HOST, UID, Webhook, exchange, issue, pod, post, proxy, response, review, with};
 use crate::client::Ask;
+use crate::message::Message;
 use crate::process::{Process, scopegate, tool};
 
 fn body() -> Vec<u8> {
@@ -207,8 +210,25 @@ fn at_its_end_it_says_so_first_and_answers_who_is_there() {
     webhook.process.signal("TERM");
     webhook.process.until("draining", |process| process.said().contains("\"draining\""));
     half.write_all(second.as_bytes()).unwrap();
-    let answer = crate::message::Message::read(&mut std::io::BufReader::new(&mut half), |_| true).unwrap().unwrap();
+    let answer = Message::read(&mut BufReader::new(&mut half), |_| true).unwrap().unwrap();
     assert_eq!((answer.word(1), &response(&answer.text())["allowed"]), ("200", &json!(true)));
     drop(half);
     assert_eq!(webhook.process.ended(), Some(0));
+}
+
+#[test]
+fn who_says_nothing_is_let_go_and_who_stops_in_the_middle_is_told() {
+    let webhook = Webhook::start(&[]);
+    let review = post().body(&body()).bytes();
+    let mut half = webhook.connect();
+    half.write_all(&review[..review.len() - 100]).unwrap();
+    half.flush().unwrap();
+    let mut silent: Vec<_> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", webhook.port)).unwrap()).collect();
+    let answer = Message::read(&mut BufReader::new(&mut half), |_| true).unwrap().unwrap();
+    assert_eq!((answer.word(1), answer.text().contains("did not come within ten seconds")), ("408", true), "{}", answer.text());
+    for stream in &mut silent {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "no TLS begins on it");
+    }
+    serves(&mut webhook.connect());
 }
