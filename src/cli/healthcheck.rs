@@ -1,4 +1,4 @@
-//! `scopegate healthcheck`: the operator door's `/readyz`, as an exit status.
+//! `scopegate healthcheck`: the operator door's `/readyz` or `/healthz`, as an exit status.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -12,6 +12,9 @@ pub struct Healthcheck {
     /// The operator door, `host:port` or `unix:/path`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190", value_parser = address)]
     address: String,
+    /// Whether it is alive (`/healthz`), ready or not
+    #[arg(long)]
+    live: bool,
 }
 
 /// Kubernetes gives a probe one second unless told otherwise.
@@ -19,26 +22,27 @@ const PATIENCE: Duration = Duration::from_millis(900);
 
 impl Healthcheck {
     pub fn run(self) -> Result<bool, String> {
-        let status = self.ask().map_err(|error| format!("{} does not answer: {error}", self.address))?;
+        let (path, word) = if self.live { ("/healthz", "alive") } else { ("/readyz", "ready") };
+        let status = self.ask(path).map_err(|error| format!("{} does not answer: {error}", self.address))?;
         if status == "200" {
-            println!("ready");
+            println!("{word}");
             return Ok(true);
         }
-        Err(format!("not ready: {} answered {status}", self.address))
+        Err(format!("not {word}: {} answered {status}", self.address))
     }
 
-    fn ask(&self) -> std::io::Result<String> {
+    fn ask(&self, asked: &str) -> std::io::Result<String> {
         match self.address.strip_prefix("unix:") {
             Some(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                status(stream)
+                status(stream, asked)
             }
             None => {
                 let address = self.address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
                 let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                status(stream)
+                status(stream, asked)
             }
         }
     }
@@ -52,9 +56,9 @@ fn address(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "an address is `host:port` or `unix:/path`".into())
 }
 
-/// The status code of a GET on `/readyz`.
-fn status(mut stream: impl Read + Write) -> std::io::Result<String> {
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+/// The status code of a GET.
+fn status(mut stream: impl Read + Write, asked: &str) -> std::io::Result<String> {
+    write!(stream, "GET {asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     Ok(String::from_utf8_lossy(head.get(9..).unwrap_or_default()).into_owned())

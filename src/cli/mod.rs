@@ -105,8 +105,8 @@ enum Command {
     /// Find managed keys in files; exit status 1 where there are any
     #[command(after_help = "Example:\n  scopegate scan . || echo 'a key is about to be published'")]
     Scan(scan::Scan),
-    /// Ask the operator door whether it is ready; for container probes
-    #[command(after_help = "Example:\n  scopegate healthcheck --address 127.0.0.1:9190")]
+    /// Ask the operator door whether the gate is ready, or alive; for container probes
+    #[command(after_help = "Examples:\n  scopegate healthcheck --address 127.0.0.1:9190\n  scopegate healthcheck --live")]
     Healthcheck(healthcheck::Healthcheck),
 }
 

@@ -46,16 +46,18 @@ fn gate(ask: &Ask, settings: &Settings) -> Value {
     let file = ["serve", "--config", "/etc/scopegate/scopegate.yaml"];
     let args = [&file[..], &["--upstream", &upstream, "--proxy", &door, "--ext-authz", "off", "--forward-auth", "off"]].concat();
     let ready = json!({"command": ["scopegate", "healthcheck", "--address", format!("127.0.0.1:{ADMIN}")]});
+    let live = json!({"command": ["scopegate", "healthcheck", "--address", format!("127.0.0.1:{ADMIN}"), "--live"]});
     json!({
         "name": GATE,
         "image": settings.image,
         "restartPolicy": "Always",
         "args": args,
         "ports": [{"name": "gate", "containerPort": ask.port, "protocol": "TCP"}],
-        "startupProbe": {"exec": ready, "timeoutSeconds": 1, "periodSeconds": 1, "successThreshold": 1, "failureThreshold": 60},
-        "readinessProbe": {"exec": ready, "timeoutSeconds": 1, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 2},
+        // The application starts behind it. What it waits for (a store, keys of an issuer) does not come sooner by a restart: an hour.
+        "startupProbe": {"exec": ready, "timeoutSeconds": 2, "periodSeconds": 1, "successThreshold": 1, "failureThreshold": 3600},
+        "readinessProbe": {"exec": ready, "timeoutSeconds": 2, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 2},
         // Alive is not ready: a gate that drains is not to be killed for it.
-        "livenessProbe": {"tcpSocket": {"port": ask.port}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 6},
+        "livenessProbe": {"exec": live, "timeoutSeconds": 2, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 6},
         "resources": settings.resources,
         "securityContext": {
             "runAsNonRoot": true,

@@ -447,17 +447,20 @@ async fn init_writes_a_configuration_that_serves() {
 async fn healthcheck_tells_ready_from_draining_and_gone() {
     let gate = Gate::start("routes: {GET /x: public}\n", r#"[{"id": "a", "token": "token-of-the-app-1", "scopes": ["a:b"]}]"#).await;
     let address = gate.admin().to_string();
-    let check = async || {
+    let check = async |more: &'static [&str]| {
         let address = address.clone();
-        tokio::task::spawn_blocking(move || run(scopegate().args(["healthcheck", "--address", &address]))).await.unwrap()
+        tokio::task::spawn_blocking(move || run(scopegate().args(["healthcheck", "--address", &address]).args(more))).await.unwrap()
     };
-    assert_eq!(check().await, (0, "ready\n".to_owned(), String::new()));
+    assert_eq!(check(&[]).await, (0, "ready\n".to_owned(), String::new()));
     gate.running.gate.live.drain();
-    let (status, out, err) = check().await;
+    let (status, out, err) = check(&[]).await;
     assert_eq!((status, out.as_str()), (1, ""));
     assert_eq!(err, format!("not ready: {address} answered 503\n"));
+    assert_eq!(check(&["--live"]).await, (0, "alive\n".to_owned(), String::new()));
     gate.running.stop().await;
-    let (status, _, err) = check().await;
-    assert_eq!(status, 1);
-    assert!(err.starts_with(&format!("{address} does not answer:")), "{err}");
+    for more in [&[][..], &["--live"]] {
+        let (status, _, err) = check(more).await;
+        assert_eq!(status, 1);
+        assert!(err.starts_with(&format!("{address} does not answer:")), "{err}");
+    }
 }

@@ -1,21 +1,39 @@
 {{/* What every pod and every container of this chart has in common. */}}
 
-{{- define "scopegate.podSecurityContext" -}}
+{{/* A user or group that is null is the platform's to give, as OpenShift does. */}}
+{{- define "scopegate.runAs" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- if .Values.runAsUser }}
+runAsUser: {{ .Values.runAsUser }}
+runAsGroup: {{ .Values.runAsUser }}
+{{- end }}
+{{- end -}}
+
+{{- define "scopegate.podSecurityContext" -}}
+{{ include "scopegate.runAs" . }}
+{{- if .Values.fsGroup }}
 fsGroup: {{ .Values.fsGroup }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "scopegate.securityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{ include "scopegate.runAs" . }}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* Of a pod with the gate in it, whoever's it is: a gate refuses to change its settings while it runs, and a digest of them replaces the pod.
+What is reloaded (rules, roles, tokens) is not part of it. */}}
+{{- define "scopegate.podAnnotations" -}}
+checksum/scopegate-settings: {{ include "scopegate.settingsDigest" . }}
+{{- end -}}
+
+{{/* lame duck, drain, and a margin: SIGTERM is all that a gate needs to leave without loss, no hook. */}}
+{{- define "scopegate.terminationSeconds" -}}
+{{ add .Values.shutdown.lameDuckSeconds .Values.shutdown.drainSeconds 5 }}
 {{- end -}}
 
 {{/* The folder of the configuration, replaced as one when any of it changes, and one for copies of key sets. Without checksums of what is
@@ -26,52 +44,65 @@ reloaded: the gate follows changes. */}}
     defaultMode: 0440
     sources:
       - configMap:
-          name: {{ include "scopegate.configMapName" . }}
+          name: {{ include "scopegate.configMapName" . | quote }}
           items: [{key: scopegate.yaml, path: scopegate.yaml}]
       - secret:
-          name: {{ include "scopegate.tokensName" . }}
+          name: {{ include "scopegate.tokensName" . | quote }}
           items: [{key: tokens.json, path: tokens/tokens.json}]
       {{- with .Values.store }}
       {{- if .secret }}
       - secret:
-          name: {{ .secret }}
-          items: [{key: {{ .urlKey }}, path: secrets/store/url}, {key: {{ .keysKey }}, path: secrets/store/keys}]
+          name: {{ .secret | quote }}
+          items: [{key: {{ .urlKey | quote }}, path: secrets/store/url}, {key: {{ .keysKey | quote }}, path: secrets/store/keys}]
       {{- end }}
       {{- end }}
       {{- with .Values.limits }}
       {{- if .secret }}
       - secret:
-          name: {{ .secret }}
-          items: [{key: {{ .urlKey }}, path: secrets/limits/url}]
+          name: {{ .secret | quote }}
+          items: [{key: {{ .urlKey | quote }}, path: secrets/limits/url}]
       {{- end }}
       {{- end }}
       {{- range .Values.files.secrets }}
       {{- $name := .name }}
       - secret:
-          name: {{ $name }}
+          name: {{ $name | quote }}
           items:
             {{- range .keys }}
-            - {key: {{ . }}, path: secrets/{{ $name }}/{{ . }}}
+            - {key: {{ . | quote }}, path: {{ printf "secrets/%s/%s" $name . | quote }}}
             {{- end }}
       {{- end }}
       {{- range .Values.files.configMaps }}
       {{- $name := .name }}
       - configMap:
-          name: {{ $name }}
+          name: {{ $name | quote }}
           items:
             {{- range .keys }}
-            - {key: {{ . }}, path: files/{{ $name }}/{{ . }}}
+            - {key: {{ . | quote }}, path: {{ printf "files/%s/%s" $name . | quote }}}
             {{- end }}
       {{- end }}
 - name: scopegate-state
   emptyDir: {sizeLimit: 16Mi}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* What the container of the gate is, whether alone, beside an application or before it. */}}
 {{- define "scopegate.container" -}}
 image: {{ include "scopegate.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-args: [serve, --config, /etc/scopegate/scopegate.yaml]
+args:
+  - serve
+  - --config
+  - /etc/scopegate/scopegate.yaml
+  {{- if .Values.existingConfigMap }}
+  {{- /* Probes and Services know the doors by the chart's values, whatever that file says. */}}
+  {{- range $door, $address := include "scopegate.listen" . | fromYaml }}
+  - --{{ $door | replace "_" "-" }}
+  - {{ $address | quote }}
+  {{- end }}
+  {{- end }}
 env:
   - {name: SCOPEGATE_LOG, value: {{ .Values.logLevel | quote }}}
   {{- with .Values.env }}
@@ -92,33 +123,41 @@ ports:
   - {name: gate-admin, containerPort: {{ .Values.doors.admin.port }}}
   {{- end }}
 {{- $healthcheck := list "scopegate" "healthcheck" "--address" (printf "127.0.0.1:%v" .Values.doors.admin.port) }}
+{{- if eq .Values.mode "sidecar" }}
+# The application starts behind it. What it waits for (a store, keys of an issuer) does not come sooner by a restart: an hour.
 startupProbe:
   exec: {command: {{ toJson $healthcheck }}}
   periodSeconds: 1
-  failureThreshold: 60
+  timeoutSeconds: 2
+  failureThreshold: 3600
+{{- end }}
 readinessProbe:
   exec: {command: {{ toJson $healthcheck }}}
   periodSeconds: 5
+  timeoutSeconds: 2
   failureThreshold: 2
+# Alive is not ready: a gate that drains, or whose store is away, is not to be killed for it.
 livenessProbe:
-  {{- /* Alive is not ready: a replica that drains, or whose store is away, is not to be killed for it. */}}
-  {{- if .Values.doors.admin.expose }}
-  httpGet: {path: /healthz, port: gate-admin}
-  {{- else }}
-  tcpSocket: {port: {{ ternary "gate" (ternary "grpc-authz" "http-authz" .Values.doors.extAuthz.enabled) (eq .Values.mode "sidecar") }}}
-  {{- end }}
+  exec: {command: {{ append $healthcheck "--live" | toJson }}}
   periodSeconds: 10
+  timeoutSeconds: 2
   failureThreshold: 6
 resources: {{- toYaml .Values.resources | nindent 2 }}
 securityContext: {{- include "scopegate.securityContext" . | nindent 2 }}
 volumeMounts:
   - {name: scopegate-config, mountPath: /etc/scopegate, readOnly: true}
   - {name: scopegate-state, mountPath: /var/lib/scopegate}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* A native sidecar (Kubernetes 1.29) for the `initContainers` of another chart's pod, which has `scopegate.volumes` among its volumes:
 
+    metadata:
+      annotations: {{ include "scopegate.podAnnotations" .Subcharts.scopegate }}
     spec:
+      terminationGracePeriodSeconds: more than `scopegate.terminationSeconds` and the application's own `preStop` together
       securityContext: {{ include "scopegate.podSecurityContext" .Subcharts.scopegate }}
       initContainers: {{ include "scopegate.sidecar" .Subcharts.scopegate }}
       volumes: {{ include "scopegate.volumes" .Subcharts.scopegate }}
@@ -132,9 +171,10 @@ volumeMounts:
 {{- include "scopegate.container" . | nindent 2 }}
 {{- end -}}
 
-{{/* How a Service prefers its endpoints; 1.29 has no such field. */}}
+{{/* How a Service prefers its endpoints: 1.29 has no such field, and the two newer values came with 1.34. */}}
 {{- define "scopegate.trafficDistribution" -}}
-{{- if and .Values.service.trafficDistribution (semverCompare ">=1.31-0" .Capabilities.KubeVersion.Version) -}}
+{{- $since := ternary ">=1.31-0" ">=1.34-0" (eq .Values.service.trafficDistribution "PreferClose") -}}
+{{- if and .Values.service.trafficDistribution (semverCompare $since .Capabilities.KubeVersion.Version) -}}
 trafficDistribution: {{ .Values.service.trafficDistribution }}
 {{- end -}}
 {{- end -}}
@@ -146,7 +186,7 @@ automountServiceAccountToken: false
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -171,4 +211,11 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 securityContext: {{- include "scopegate.podSecurityContext" . | nindent 2 }}
+{{- end -}}
+
+{{/* Labels and annotations of a pod of the chart's own, and those that it adds to each. */}}
+{{- define "scopegate.podMetadata" -}}
+{{- $root := index . 0 -}}
+labels: {{- include "scopegate.together" (list "podLabels" (include "scopegate.labels" $root | fromYaml) $root.Values.podLabels) | nindent 2 }}
+annotations: {{- include "scopegate.together" (list "podAnnotations" (index . 1) $root.Values.podAnnotations) | nindent 2 }}
 {{- end -}}

@@ -91,12 +91,23 @@ fn a_certificate_of_the_chart_is_made_once_and_kept() {
     let first = render(None);
     let mut secret = one(&first, "Secret").clone();
     // As Helm leaves it.
-    secret["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "gate", "meta.helm.sh/release-namespace": "auth"});
+    let annotations = secret["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.extend([("meta.helm.sh/release-name".to_owned(), json!("gate")), ("meta.helm.sh/release-namespace".to_owned(), json!("auth"))]);
     assert_eq!(bundle(&first), secret["data"]["ca.crt"]);
     let again = render(Some(secret.clone()));
     assert_eq!(one(&again, "Secret")["data"], secret["data"]);
     assert_eq!(bundle(&again), secret["data"]["ca.crt"]);
+    let renewal = |secret: &Json| secret["metadata"]["annotations"]["scopegate.dev/renewal"].as_str().unwrap().parse::<u64>().unwrap();
+    assert_eq!(renewal(one(&again, "Secret")), renewal(&secret));
     assert_ne!(one(&render(None), "Secret")["data"], secret["data"], "without one it is made");
+    // Two thirds of its ten years later, an upgrade makes another.
+    let now = crate::gate::now();
+    assert!((now + 2432 * 86400..now + 2434 * 86400).contains(&renewal(&secret)), "{}", renewal(&secret));
+    secret["metadata"]["annotations"]["scopegate.dev/renewal"] = json!((now - 1).to_string());
+    let later = render(Some(secret.clone()));
+    assert_ne!(one(&later, "Secret")["data"], secret["data"]);
+    assert_eq!(bundle(&later), one(&later, "Secret")["data"]["ca.crt"]);
+    assert!(renewal(one(&later, "Secret")) > now);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::{Value as Json, json};
 
+use super::security::shop;
 use super::values::settled;
 use super::{CASES, case, faults, kubernetes, of, one, read, template};
 
@@ -52,6 +53,11 @@ fn the_oldest_kubernetes_gets_what_it_knows_and_every_other_the_same() {
     }
     let service = one(&full.objects, "Service");
     assert_eq!(service["spec"]["trafficDistribution"], "PreferClose");
+    // Values that are newer than the field.
+    for (version, has) in [("1.33", false), ("1.34", true), ("1.37", true)] {
+        let objects = read(&template(&json!({"service": {"trafficDistribution": "PreferSameZone"}}), &["--kube-version", version]).unwrap());
+        assert_eq!(one(&objects, "Service")["spec"]["trafficDistribution"].is_string(), has, "{version}");
+    }
     assert!(template(&json!({}), &["--kube-version", "1.28"]).unwrap_err().contains("1.28"));
 }
 
@@ -66,10 +72,12 @@ fn the_schemas_refuse_what_is_wrong() {
     security["spec"]["extAuth"]["failopen"] = json!(false);
     let mut route = one(gateways, "HTTPRoute").clone();
     route["spec"]["rules"][0]["filters"][0]["externalAuth"]["protocol"] = json!("SOAP");
+    let mut bare = one(gateways, "HTTPRoute").clone();
+    bare["spec"]["rules"][0]["filters"][0]["externalAuth"].as_object_mut().unwrap().remove("grpc");
     let mut monitor = one(&case("authorizer-full").objects, "ServiceMonitor").clone();
     monitor["spec"]["endpoints"][0]["interval"] = json!("often");
     let stranger = json!({"apiVersion": "example.com/v1", "kind": "Gate", "metadata": {"name": "x"}});
-    for object in [deployment, policy, security, route, monitor, stranger] {
+    for object in [deployment, policy, security, route, bare, monitor, stranger] {
         assert!(!faults(std::slice::from_ref(&object)).is_empty(), "{object}");
     }
 }
@@ -118,6 +126,47 @@ fn rules_and_tokens_reload_and_settings_replace_the_pods() {
         [json!({"shutdown": {"lameDuckSeconds": 3}}), json!({"doors": {"admin": {"expose": false}}}), json!({"limits": {"secret": "redis"}})]
     {
         assert_ne!(pods(json!({})), pods(values.clone()), "{values}");
+    }
+}
+
+/// A sidecar is in a pod of somebody else's, which is replaced by the annotation that the chart gives for it.
+#[test]
+fn settings_replace_the_pods_of_sidecars_too() {
+    let pod = |more: &[&str]| one(&shop(more).unwrap(), "Deployment")["spec"]["template"].clone();
+    let before = pod(&[]);
+    assert!(before["metadata"]["annotations"]["checksum/scopegate-settings"].is_string());
+    let file = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scopegate.yaml");
+        fs::write(&path, format!("credentials: {{t: {{kind: static, file: tokens/tokens.json}}}}\nroutes: {{GET /other: public}}\n{text}")).unwrap();
+        pod(&["--set-file", &format!("scopegate.config={}", path.display())])
+    };
+    assert_eq!(file(""), before, "a rule");
+    assert_ne!(file("bounds: {headers: 50}\n"), before);
+    assert_ne!(pod(&["--set", "scopegate.sidecar.upstreamPort=3001"]), before);
+    let longer = pod(&["--set", "scopegate.shutdown.drainSeconds=60"]);
+    let grace = |pod: &Json| pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap();
+    assert_eq!(grace(&longer), grace(&before) + 30);
+}
+
+#[test]
+fn whose_pods_the_injector_looks_at_is_said_or_a_label_and_never_both() {
+    let webhook = |values: Json| {
+        let objects = read(&template(&values, &[]).unwrap());
+        one(&objects, "MutatingWebhookConfiguration")["webhooks"][0].clone()
+    };
+    let usual = webhook(json!({"mode": "injector"}));
+    assert_eq!(usual["namespaceSelector"], json!({"matchLabels": {"scopegate.dev/injection": "enabled"}}));
+    let team = json!({"matchLabels": {"team": "shop"}});
+    let said = webhook(json!({"mode": "injector", "injector": {"namespaceSelector": team, "objectSelector": team}}));
+    assert_eq!((&said["namespaceSelector"], &said["objectSelector"]), (&team, &team));
+    // Whatever is selected: the webhook's own pods, and all that do not ask, start without it.
+    let asked = usual["matchConditions"][0]["expression"].as_str().unwrap();
+    assert!(asked.contains("startsWith('scopegate.dev/')"), "{asked}");
+    for case in CASES.iter().filter(|case| !of(&case.objects, "Deployment").is_empty()) {
+        let annotations = one(&case.objects, "Deployment")["spec"]["template"]["metadata"]["annotations"].clone();
+        let own: Vec<&String> = annotations.as_object().unwrap().keys().filter(|name| name.starts_with("scopegate.dev/")).collect();
+        assert_eq!(own, [""; 0], "{}", case.name);
     }
 }
 

@@ -39,7 +39,8 @@ fn without(values: &Json, way: &[String]) -> Json {
 
 /// A certificate that the chart makes is another each time.
 pub fn settled(text: &str) -> String {
-    let secret = |line: &&str| ["ca.crt:", "tls.crt:", "tls.key:", "caBundle:"].iter().any(|key| line.trim_start().starts_with(key));
+    let secret =
+        |line: &&str| ["ca.crt:", "tls.crt:", "tls.key:", "caBundle:", "scopegate.dev/renewal:"].iter().any(|key| line.trim_start().starts_with(key));
     let line = |line: &str| if secret(&line) { format!("{}: …\n", line.split(':').next().unwrap()) } else { format!("{line}\n") };
     text.lines().map(line).collect()
 }
@@ -87,6 +88,17 @@ fn a_wrong_value_is_refused_by_its_name() {
         (json!({"image": {"digest": "latest"}}), "/image/digest"),
         (json!({"config": {"routes": {}}}), "/config"),
         (json!({"config": "routes: ["}), "config: is not YAML"),
+        (
+            json!({"config": "  routes: {GET /a: public}\n  credentials: {}\n"}),
+            "config: is not one YAML document whose keys begin at the left margin",
+        ),
+        (json!({"config": "{\"routes\": {}}"}), "config: is not one YAML document"),
+        (json!({"config": "routes: {}\n---\nroutes: {}\n"}), "config: is not one YAML document"),
+        (json!({"config": "null"}), "config: is not one YAML document"),
+        (json!({"config": "# nothing yet\n"}), "config: says nothing"),
+        (json!({"config": "routes: {}\nroutes: {}\n"}), "config: has the key `routes` twice"),
+        (json!({"config": "routes: [GET /a]"}), "config: its `routes` are no mapping"),
+        (json!({"config": "credentials: tokens.json"}), "config: its `credentials` are no mapping"),
         (json!({"config": "listen: {ext_authz: 0.0.0.0:1}"}), "config: has the key `listen`"),
         (json!({"config": "store: sqlite:x.db", "store": {"secret": "shop"}}), "config: has the key `store`"),
         (json!({"config": "limits: {backend: memory}", "limits": {"secret": "shop"}}), "config: has the key `limits`"),
@@ -102,9 +114,25 @@ fn a_wrong_value_is_refused_by_its_name() {
             json!({"tokens": {"entries": [{"id": "ci", "token": "0123456789abcdef", "scopes": ["a:b"]}], "existingSecret": "x"}}),
             "tokens.entries: stand beside",
         ),
+        (json!({"files": {"secrets": [{"name": "store", "keys": ["url"]}]}, "store": {"secret": "shop"}}), "files.secrets: `store` would lie"),
         (json!({"files": {"secrets": [{"name": "../etc", "keys": ["a"]}]}}), "/files/secrets/0/name"),
         (json!({"files": {"secrets": [{"name": "oidc"}]}}), "/files/secrets/0"),
         (json!({"doors": {"extAuthz": {"port": 80}}}), "/doors/extAuthz/port"),
+        (json!({"doors": {"extAuthz": {"port": null}}}), "/doors/extAuthz': missing property 'port'"),
+        (json!({"doors": {"admin": {"port": 9191}}}), "doors.extAuthz.port: is 9191, and so is doors.admin.port"),
+        (json!({"mode": "sidecar", "sidecar": {"port": 9190}}), "sidecar.port: is 9190, and so is doors.admin.port"),
+        (json!({"mode": null}), "missing property 'mode'"),
+        (json!({"service": null}), "missing property 'service'"),
+        (json!({"podLabels": {"app.kubernetes.io/name": "mine"}}), "podLabels: has `app.kubernetes.io/name`, which the chart writes"),
+        (json!({"podAnnotations": {"checksum/scopegate-settings": "x"}}), "podAnnotations: has `checksum/scopegate-settings`"),
+        (json!({"env": [{"name": "SCOPEGATE_LOG", "value": "debug"}]}), "/env/0/name"),
+        (json!({"fullnameOverride": "my.gate"}), "/fullnameOverride"),
+        (
+            json!({"istio": {"enabled": true, "selector": {"app": "shop"}, "targetRefs": [{"kind": "Gateway", "name": "w"}]}}),
+            "istio.selector: stands",
+        ),
+        (json!({"networkPolicy": {"enabled": true, "extAuthzFrom": [{}]}}), "/networkPolicy/extAuthzFrom/0"),
+        (json!({"podDisruptionBudget": {"maxUnavailable": "0%"}}), "/podDisruptionBudget/maxUnavailable"),
         (json!({"doors": {"extAuthz": {"enabled": false}}}), "doors: neither"),
         (json!({"doors": {"extAuthz": {"enabled": "no"}}}), "/doors/extAuthz/enabled"),
         (json!({"doors": {"admin": {"expose": false}}, "serviceMonitor": {"enabled": true}}), "doors.admin.expose: is false"),
@@ -126,6 +154,47 @@ fn a_wrong_value_is_refused_by_its_name() {
             Err(error) => assert!(error.contains(said), "{values}: {error}"),
         }
     }
+}
+
+/// A text that is one document of its own stays so behind what the chart writes.
+#[test]
+fn a_configuration_may_begin_as_files_do() {
+    let rules = "credentials:\n  t: {kind: static, file: tokens/tokens.json}\nroutes:\n  GET /a: public\n";
+    let written = |text: &str| {
+        let objects = read(&template(&json!({"config": text}), &[]).unwrap());
+        let documents = read(super::one(&objects, "ConfigMap")["data"]["scopegate.yaml"].as_str().unwrap());
+        assert_eq!(documents.len(), 1, "{text}");
+        documents[0].clone()
+    };
+    let plain = written(rules);
+    assert_eq!(plain["routes"], json!({"GET /a": "public"}));
+    for start in ["---\n", "# of the shop\n--- # rules\n", "\u{feff}", "\n\n# rules\n"] {
+        assert_eq!(written(&format!("{start}{rules}")), plain, "{start:?}");
+    }
+    assert_eq!(written(&rules.replace('\n', "\r\n")), plain);
+}
+
+/// Names that YAML would read as something else, and that a Service may not have.
+#[test]
+fn names_stay_names() {
+    for release in ["on", "true", "null", "my.gate", &"a".repeat(53)] {
+        let chart = chart();
+        let text =
+            helm(&["template", release, chart.to_str().unwrap(), "-n", "123", "--set", "priorityClassName=007,tokens.existingSecret=123"]).unwrap();
+        let objects = read(&text);
+        assert_eq!(super::faults(&objects), [""; 0], "{release}");
+        let service = super::one(&objects, "Service");
+        let name = service["metadata"]["name"].as_str().unwrap();
+        assert!(name.len() <= 63 && !name.contains('.'), "{name}");
+        assert_eq!((&service["metadata"]["namespace"], &service["spec"]["selector"]["app.kubernetes.io/instance"]), (&json!("123"), &json!(release)));
+    }
+    let told = helm(&["template", "1gate", chart().to_str().unwrap()]).unwrap_err();
+    assert!(told.contains("fullnameOverride: is needed"), "{told}");
+}
+
+#[test]
+fn a_parent_may_turn_it_on_and_off() {
+    assert_eq!(template(&json!({"enabled": true, "global": {"x": 1}}), &[]), template(&json!({}), &[]));
 }
 
 #[test]
@@ -156,10 +225,14 @@ fn who_installs_it_is_told_what_to_do_next() {
     for said in ["denies EVERY request", "scopegate token new", "--set-file config=scopegate.yaml", "gate-scopegate.auth.svc.cluster.local:9191"] {
         assert!(nothing.contains(said), "{said}: {nothing}");
     }
+    // As it is told: words of a command, nothing that a shell would take otherwise.
+    assert!(!nothing.contains('<'), "{nothing}");
     let rules = notes(&["--set", "config=routes: {}"]);
     assert!(!rules.contains("denies EVERY request") && rules.contains("one entry that no token fits"), "{rules}");
     assert!(notes(&["--set", "istio.enabled=true"]).contains("envoyExtAuthzGrpc"));
     assert!(notes(&["--set", "networkPolicy.enabled=true"]).contains("lets nobody in"));
+    let closed = ["--set", "networkPolicy.enabled=true"];
+    assert!(notes(&[&closed[..], &["--set", "mode=injector"]].concat()).contains("name the API server in `networkPolicy.extAuthzFrom`"));
     assert!(notes(&["--set", "mode=injector"]).contains("do not start"));
     assert!(notes(&["--set", "mode=injector", "--set", "injector.failurePolicy=Ignore"]).contains("start WITHOUT a sidecar"));
     assert!(notes(&["--set", "mode=sidecar"]).contains("include \"scopegate.sidecar\" .Subcharts.scopegate"));

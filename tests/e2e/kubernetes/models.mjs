@@ -29,6 +29,11 @@ async function externalAuth(route) {
     for (const filter of filters.filter(({ type }) => type === "ExternalAuth")) {
       const { type, externalAuth, ...rest } = filter;
       if (!externalAuth || Object.keys(rest).length > 0) throw new Error("a filter ExternalAuth has `externalAuth` and nothing else");
+      // The cluster's rule (CEL), which is no part of the schema.
+      const { protocol, grpc, http } = externalAuth;
+      if ((protocol === "GRPC") !== (grpc !== undefined) || (protocol === "HTTP") !== (http !== undefined)) {
+        throw new Error("externalAuth has `grpc` with the protocol GRPC, `http` with HTTP");
+      }
       new HTTPExternalAuthFilter(externalAuth).validate();
     }
     rule.filters = filters.filter(({ type }) => type !== "ExternalAuth");
