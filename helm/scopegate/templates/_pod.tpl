@@ -102,6 +102,10 @@ args:
   - --{{ $door | replace "_" "-" }}
   - {{ $address | quote }}
   {{- end }}
+  {{- if eq .Values.mode "sidecar" }}
+  - --upstream
+  - http://127.0.0.1:{{ .Values.sidecar.upstreamPort }}
+  {{- end }}
   {{- end }}
 env:
   - {name: SCOPEGATE_LOG, value: {{ .Values.logLevel | quote }}}

@@ -180,7 +180,8 @@ fn names_stay_names() {
     for release in ["on", "true", "null", "my.gate", &"a".repeat(53)] {
         let chart = chart();
         let text =
-            helm(&["template", release, chart.to_str().unwrap(), "-n", "123", "--set", "priorityClassName=007,tokens.existingSecret=123"]).unwrap();
+            helm(&["template", release, chart.to_str().unwrap(), "-n", "123", "--set-string", "priorityClassName=007,tokens.existingSecret=123"])
+                .unwrap();
         let objects = read(&text);
         assert_eq!(super::faults(&objects), [""; 0], "{release}");
         let service = super::one(&objects, "Service");
