@@ -52,6 +52,7 @@ pub struct Running {
     pub lame_duck: Duration,
     leaving: CancellationToken,
     closing: CancellationToken,
+    parting: CancellationToken,
     drain: CancellationToken,
     /// Nobody needs the store any more.
     ended: CancellationToken,
@@ -97,7 +98,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let limiter = Limiter::start(&settings.limits, telemetry.metrics.limits_fallback.clone()).await.map_err(|message| vec![message])?;
     let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(limiter) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
-    let [leaving, closing, drain, ended] = std::array::from_fn(|_| CancellationToken::new());
+    let [leaving, parting, closing, drain, ended] = std::array::from_fn(|_| CancellationToken::new());
     if let Some(said) = &settings.store {
         keep(store(said)?, said, (&live, &telemetry), ended.clone()).await?;
     }
@@ -112,6 +113,7 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
         seats: Seats::new(settings.bounds.connections),
         management: settings.expose.then(|| Arc::clone(&management)),
         leaving: leaving.clone(),
+        parting: parting.clone(),
         drain: drain.clone(),
     };
     descriptors::raise(settings.bounds.connections);
@@ -137,7 +139,21 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     if development {
         tokio::spawn(warn_of_development(drain.clone()));
     }
-    Ok(Running { addresses, gate, reloader, health, lame_duck: settings.lame_duck, leaving, closing, drain, ended, workers, operator, sending })
+    Ok(Running {
+        addresses,
+        gate,
+        reloader,
+        health,
+        lame_duck: settings.lame_duck,
+        leaving,
+        parting,
+        closing,
+        drain,
+        ended,
+        workers,
+        operator,
+        sending,
+    })
 }
 
 impl Running {
@@ -148,11 +164,21 @@ impl Running {
         self.leaving.cancel();
     }
 
+    /// Ends the proxy door's connections with what is in flight on them, HTTP/2 by GOAWAY and WebSockets by 1001, and serves on who comes anew.
+    pub fn part(&self) {
+        self.parting.cancel();
+    }
+
+    pub fn has_parted(&self) -> bool {
+        self.parting.is_cancelled()
+    }
+
     /// Stops accepting, lets what is in flight end within the configured time, and writes out what is left to tell.
     pub async fn stop(self) {
         self.retire().await;
         self.closing.cancel();
         self.workers.closed().await;
+        self.part();
         self.drain.cancel();
         let workers = self.workers;
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;

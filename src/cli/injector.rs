@@ -36,6 +36,9 @@ pub struct Injector {
     /// What a sidecar asks for and may use, in JSON, as `resources` of a container
     #[arg(long, value_name = "JSON", value_parser = resources, default_value = RESOURCES)]
     resources: Value,
+    /// Whom the sidecars run as: a number, or `platform` where that gives one, as OpenShift does
+    #[arg(long, value_name = "UID", value_parser = user, default_value = "65532")]
+    user: User,
     /// How long it serves on after SIGTERM, unready
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s")]
     lame_duck: Duration,
@@ -51,6 +54,10 @@ enum How {
     /// It is let in without, with a warning
     Open,
 }
+
+/// None: the platform's to give.
+#[derive(Clone, Copy, Debug)]
+struct User(Option<u32>);
 
 /// As in `deploy/kubernetes/sidecar.yaml`.
 const RESOURCES: &str = r#"{"requests":{"cpu":"50m","memory":"32Mi"},"limits":{"memory":"256Mi"}}"#;
@@ -70,7 +77,7 @@ impl Injector {
                 How::Closed => Failure::Closed,
                 How::Open => Failure::Open,
             };
-            let settings = Settings { image: self.image, address: self.address, resources: self.resources, failure };
+            let settings = Settings { image: self.image, address: self.address, resources: self.resources, failure, user: self.user.0 };
             let listen = Address::Tcp(self.listen);
             let running = server::start(&listen, certificates.clone(), settings);
             let running = running.map_err(|error| format!("`--listen` cannot listen on {listen}: {error}; free it or set another address"))?;
@@ -102,6 +109,14 @@ impl Injector {
 fn image(text: &str) -> Result<String, String> {
     let is_one_word = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic());
     is_one_word.then(|| text.to_owned()).ok_or_else(|| "an image is `registry/name:tag` or `registry/name@sha256:…`".into())
+}
+
+fn user(text: &str) -> Result<User, String> {
+    if text == "platform" {
+        return Ok(User(None));
+    }
+    let number = text.parse().ok().filter(|number| (1..=i32::MAX as u32).contains(number));
+    number.map(|number| User(Some(number))).ok_or_else(|| "a user is a number from 1 on, or `platform`; root is refused".into())
 }
 
 fn time(text: &str) -> Result<Duration, String> {

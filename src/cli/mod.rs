@@ -26,6 +26,7 @@ mod injector;
 mod input;
 mod intercept;
 mod keys;
+mod retire;
 mod scan;
 mod serve;
 mod suggest;
@@ -108,6 +109,9 @@ enum Command {
     /// Ask the operator door whether the gate is ready, or alive; for container probes
     #[command(after_help = "Examples:\n  scopegate healthcheck --address 127.0.0.1:9190\n  scopegate healthcheck --live")]
     Healthcheck(healthcheck::Healthcheck),
+    /// Send the clients of this container's gate to other replicas, and let it serve on; for `preStop` of a sidecar
+    #[command(after_help = "Example:\n  scopegate retire")]
+    Retire(retire::Retire),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -140,6 +144,7 @@ impl Cli {
             Command::Test(test) => test.run(),
             Command::Scan(scan) => scan.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
+            Command::Retire(retire) => retire.run(),
         };
         match done {
             Ok(true) => ExitCode::SUCCESS,
@@ -167,7 +172,7 @@ impl Command {
             Self::Token(token) => token.is_json(),
             Self::Keys(keys) => keys.is_json(),
             Self::Demo | Self::Serve(_) | Self::Init(_) | Self::Import(_) | Self::Intercept(_) | Self::Injector(_) => false,
-            Self::Schema | Self::Scan(_) | Self::Healthcheck(_) => false,
+            Self::Schema | Self::Scan(_) | Self::Healthcheck(_) | Self::Retire(_) => false,
         }
     }
 }

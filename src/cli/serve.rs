@@ -1,4 +1,4 @@
-//! `scopegate serve`: the doors, until SIGTERM or SIGINT.
+//! `scopegate serve`: the doors, until SIGTERM or SIGINT. SIGUSR1 sends the clients away before.
 
 use std::os::fd::AsFd;
 
@@ -54,19 +54,34 @@ fn run(input: Input) -> Result<bool, String> {
         let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+        let mut retire = signal(SignalKind::user_defined1()).map_err(broken)?;
         // Not the standard library's, whose buffer would tell of lines as written that are not.
         let out = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
         let out = out.map_err(|error| format!("standard output cannot be used: {error}"))?;
         let running = app::start(input, out).await.map_err(|faults| faults.join("\n"))?;
         tracing::info!(addresses = ?running.addresses, "serving");
+        let mut retired = None;
         let is_asked = loop {
+            // Clients on kept connections are told by answers first, and then by the end of those.
+            let parting = async {
+                match retired {
+                    Some(at) => tokio::time::sleep_until(at + running.lame_duck).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = hangup.recv() => running.reloader.ask(Trigger::Signal),
                 _ = terminate.recv() => break true,
                 _ = interrupt.recv() => break false,
+                _ = retire.recv(), if retired.is_none() => {
+                    running.retire().await;
+                    retired = Some(tokio::time::Instant::now());
+                    tracing::info!("retired");
+                }
+                () = parting, if !running.has_parted() => running.part(),
             }
         };
-        if is_asked && !running.lame_duck.is_zero() {
+        if is_asked && retired.is_none() && !running.lame_duck.is_zero() {
             running.retire().await;
             tracing::info!("leaving");
             tokio::select! {

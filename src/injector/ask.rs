@@ -17,6 +17,9 @@ const KNOWN: [&str; 6] = [INJECT, UPSTREAM_PORT, CONFIG, TOKENS, MODE, PORT];
 
 /// Where the gate's operator door is, for the kubelet's probes within its container.
 pub const ADMIN: u16 = 9190;
+/// The gate's own port where nothing else is said; the second is none of a mesh's, whose proxies have theirs from 15000 to 15090 and from 4140 on.
+const PROXY: u16 = 8080;
+const TRANSPARENT: u16 = 15206;
 /// More than any application listens on, and little enough for one argument.
 const MAX_PORTS: usize = 64;
 
@@ -56,6 +59,9 @@ pub enum Ports {
 impl Ask {
     pub fn read(pod: &Map<String, Value>) -> Result<Asked, String> {
         let annotations = pod.get("metadata").and_then(|meta| meta.get("annotations")).and_then(Value::as_object);
+        if annotations.and_then(|annotations| annotations.get(INJECT)).is_some_and(|said| said == "false") {
+            return Ok(Asked::No);
+        }
         let mut own = Vec::new();
         for (name, value) in annotations.into_iter().flatten().filter(|(name, _)| name.starts_with(PREFIX)) {
             if !KNOWN.contains(&&**name) {
@@ -66,14 +72,13 @@ impl Ask {
         let said = |name: &str| own.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         match said(INJECT) {
             Some("true") => {}
-            Some("false") => return Ok(Asked::No),
             Some(other) => return Err(format!("annotation `{INJECT}` is {}; it is `true` or `false`", quoted(other))),
             None => return Ok(if own.is_empty() { Asked::No } else { Asked::Idle }),
         }
         let upstream = said(UPSTREAM_PORT);
         let (mode, usual) = match said(MODE) {
-            None | Some("proxy") => (Mode::Proxy(upstream_port(upstream)?), 8080),
-            Some("transparent") => (Mode::Transparent(intercepted(upstream)?), 15006),
+            None | Some("proxy") => (Mode::Proxy(upstream_port(upstream)?), PROXY),
+            Some("transparent") => (Mode::Transparent(intercepted(upstream)?), TRANSPARENT),
             Some(other) => return Err(format!("annotation `{MODE}` is {}; it is `proxy` or `transparent`", quoted(other))),
         };
         let config = said(CONFIG).ok_or_else(|| format!("annotation `{CONFIG}` is missing; it names a ConfigMap with `scopegate.yaml`"))?;
@@ -211,9 +216,13 @@ mod tests {
 
     #[test]
     fn a_pod_that_does_not_ask_is_left_alone() {
-        for annotations in
-            [json!(null), json!({}), json!({INJECT: "false", MODE: "nonsense"}), json!({CONFIG: "x"}), json!({"example.com/x": "true"})]
-        {
+        for annotations in [
+            json!(null),
+            json!({}),
+            json!({INJECT: "false", MODE: "nonsense", "scopegate.dev/x": "y"}),
+            json!({CONFIG: "x"}),
+            json!({"example.com/x": "true"}),
+        ] {
             assert!(read(annotations.clone()).unwrap().is_none(), "{annotations}");
         }
         for value in ["", "True", "yes", "1", " true"] {

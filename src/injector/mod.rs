@@ -28,6 +28,8 @@ pub struct Settings {
     /// What both of them ask for and may use, as in a pod.
     pub resources: Value,
     pub failure: Failure,
+    /// Whom the gate runs as; none: whom the platform says.
+    pub user: Option<u32>,
 }
 
 /// What becomes of a pod that asks for a gate and cannot have it.
@@ -47,6 +49,8 @@ pub struct Answer {
     pub pod: String,
     pub dry_run: bool,
     pub outcome: Outcome,
+    /// What its owner should know: a controller makes most pods, and shows its own answers to nobody.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,13 +77,14 @@ pub fn answer(body: &[u8], settings: &Settings) -> Result<Answer, String> {
         Err(reason) => match settings.failure {
             Failure::Closed => (Verdict { refusal: Some(reason.clone()), ..Verdict::default() }, Outcome::Refused(reason)),
             Failure::Open => {
-                let warnings = vec![format!("no gate: {reason}")];
+                let warnings = vec![format!("no gate was added: {reason}")];
                 (Verdict { warnings, ..Verdict::default() }, Outcome::LetIn(reason))
             }
         },
     };
     let (namespace, pod, dry_run) = (request.namespace(), request.pod(), request.dry_run);
-    Ok(Answer { body: verdict.write(&request.uid), namespace, pod, dry_run, outcome })
+    let body = verdict.write(&request.uid);
+    Ok(Answer { body, namespace, pod, dry_run, outcome, warnings: verdict.warnings })
 }
 
 enum Asked {

@@ -7,8 +7,15 @@ use super::ask::{ADMIN, Ask, Mode, PORT};
 use super::same;
 use super::sidecar::{Additions, CONFIG, GATE, STATE};
 
+/// Of a pod that a kubelet shows to the API server.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Containers of meshes that redirect connections to themselves.
+const MESHES: [&str; 3] = ["istio-proxy", "linkerd-proxy", "kuma-sidecar"];
+const AMBIENT: &str = "istio.io/dataplane-mode";
+
 /// What a pod has.
 pub struct Pod<'a> {
+    meta: Option<&'a Value>,
     spec: &'a Map<String, Value>,
     containers: &'a [Value],
     pub init_containers: &'a [Value],
@@ -27,6 +34,7 @@ impl<'a> Pod<'a> {
         };
         let (containers, init_containers, volumes) = (list("containers")?, list("initContainers")?, list("volumes")?);
         Ok(Self {
+            meta: object.get("metadata"),
             spec,
             containers: containers.ok_or("the pod has no `spec.containers`")?,
             init_containers: init_containers.unwrap_or_default(),
@@ -52,6 +60,14 @@ impl<'a> Pod<'a> {
         if [os, node].into_iter().flatten().any(|os| os == "windows") {
             return Err("the pod is for Windows, where the gate does not run; leave the annotations out".into());
         }
+        if self.says("annotations", MIRROR).is_some() {
+            return Err("the pod is the image of a static one, whose manifest the kubelet runs as it is; write the gate into that manifest".into());
+        }
+        if let (Mode::Transparent(_), Some(mesh)) = (&ask.mode, self.mesh()) {
+            return Err(format!(
+                "{mesh}, which hands connections on over loopback, past the rules of mode `transparent`; take mode `proxy` behind a mesh"
+            ));
+        }
         self.has_no_other_of_our_names(additions)?;
         for container in self.others() {
             self.leaves_our_ports(container, ask)?;
@@ -60,6 +76,19 @@ impl<'a> Pod<'a> {
             }
         }
         Ok(())
+    }
+
+    fn says(&self, kind: &str, name: &str) -> Option<&'a str> {
+        self.meta?.get(kind)?.get(name)?.as_str()
+    }
+
+    /// What tells that a mesh takes its connections, as far as the pod shows it: a mesh that asks its nodes alone does not.
+    fn mesh(&self) -> Option<String> {
+        let proxy = self.others().map(name).find(|name| MESHES.contains(name));
+        let ambient = self.says("labels", AMBIENT) == Some("ambient");
+        proxy
+            .map(|name| format!("the pod has the proxy of a mesh, `{name}`"))
+            .or_else(|| ambient.then(|| format!("the pod's label `{AMBIENT}` puts it into a mesh")))
     }
 
     /// Every container but those of ours.
@@ -115,6 +144,11 @@ impl<'a> Pod<'a> {
                 Mode::Proxy(upstream) => behind(container, *upstream, ask.port, &mut warnings),
                 Mode::Transparent(guarded) => {
                     let meets = |port| port != ask.port && port != ADMIN && guarded.contains(port);
+                    for port in elements(container, "ports").filter(|port| port.get("protocol").is_some_and(|protocol| protocol == "UDP")) {
+                        if let Some(number) = number(port).filter(|number| guarded.contains(*number)) {
+                            warnings.push(format!("container `{}` has port {number} by UDP too, which is not redirected", name(container)));
+                        }
+                    }
                     for (probe, way, port) in probes(container).filter(|(_, _, port)| meets(*port)) {
                         let name = name(container);
                         warnings.push(if way == "tcpSocket" {
@@ -164,6 +198,10 @@ fn ports(container: &Value) -> impl Iterator<Item = &Value> {
     elements(container, "ports").filter(|port| port.get("protocol").is_none_or(|protocol| protocol == "TCP"))
 }
 
+fn number(port: &Value) -> Option<u16> {
+    u16::try_from(port.get("containerPort")?.as_u64()?).ok()
+}
+
 fn is_port(port: &Value, number: u16) -> bool {
     port.get("containerPort").is_some_and(|port| *port == number)
 }
@@ -172,12 +210,12 @@ fn mounts(container: &Value, volume: &str) -> bool {
     elements(container, "volumeMounts").any(|mount| name(mount) == volume)
 }
 
-/// The kubelet's probes from outside of the pod: their name, their way and their port.
+/// What the kubelet asks from outside of the pod, probes and hooks: their name, their way and their port.
 fn probes(container: &Value) -> impl Iterator<Item = (&'static str, &'static str, u16)> {
-    let names = ["startupProbe", "readinessProbe", "livenessProbe"];
+    let names = ["startupProbe", "readinessProbe", "livenessProbe", "postStart", "preStop"];
     names.into_iter().flat_map(move |probe| {
         ["httpGet", "tcpSocket", "grpc"].into_iter().filter_map(move |way| {
-            let asked = container.get(probe)?.get(way)?;
+            let asked = container.get(probe).or_else(|| container.get("lifecycle")?.get(probe))?.get(way)?;
             // Another host is not the pod's affair.
             let is_here = asked.get("host").and_then(Value::as_str).is_none_or(str::is_empty);
             let port = asked.get("port")?;

@@ -8,16 +8,37 @@ use serde_json::{Map, Value};
 use super::sidecar::MODES;
 
 /// Variables that cloud webhooks and agents put into every container of a pod; the gate itself reads none of them.
-const FOREIGN_VARIABLES: [&str; 3] = ["AWS_", "AZURE_", "DD_"];
-/// Where the tokens of service accounts and of clouds are mounted into every container; nothing of the gate's is there.
-const FOREIGN_MOUNTS: &str = "/var/run/secrets";
+const FOREIGN_VARIABLES: [&str; 6] = ["AWS_", "AZURE_", "CLOUDSDK_", "DD_", "GOOGLE_", "KUBERNETES_"];
+/// Where the gate and its libraries look for anything: the program, what it reads and writes, the system's own files, authorities to believe.
+/// Others mount tokens of clouds, secrets of a vault and sockets of agents into every container, and all of them elsewhere.
+const OURS: [&str; 17] = [
+    "/bin",
+    "/boot",
+    "/data",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/private",
+    "/proc",
+    "/root",
+    "/sbin",
+    "/sys",
+    "/system",
+    "/usr",
+    "/var/lib/scopegate",
+];
+const AUTHORITIES: &str = "/var/ssl";
 
 /// The first field of a container in which it differs.
 pub fn container(have: &Value, want: &Value) -> Option<String> {
     let (Some(have), Some(want)) = (have.as_object(), want.as_object()) else { return Some("kind".into()) };
     fields(have, want, |key, have, want| match (key, want) {
         // A LimitRange fills in what is missing, an autoscaler knows better.
-        ("resources", _) => true,
+        ("resources", _) | ("resizePolicy", None) => true,
+        ("image", Some(want)) => is_image(have.as_str().unwrap_or_default(), want.as_str().unwrap_or_default()),
         ("volumeMounts", want) => mounts(have, want.unwrap_or(&Value::Array(Vec::new()))),
         ("securityContext", Some(want)) => is_secure(have, want),
         ("imagePullPolicy", None) => have == "Always" || have == "IfNotPresent",
@@ -75,20 +96,48 @@ fn mounts(have: &Value, want: &Value) -> bool {
 
 fn is_foreign_mount(mount: &Value) -> bool {
     let path = Path::new(text(mount, "mountPath"));
-    // Component by component, so that neither `..` nor another beginning leads out of it.
-    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    is_plain && path.starts_with(FOREIGN_MOUNTS) && path != Path::new(FOREIGN_MOUNTS)
+    // Component by component, so that neither `..` nor another beginning leads into them.
+    let is_plain = path.has_root() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let touches = |own: &str| path.starts_with(own) || Path::new(own).starts_with(path);
+    is_plain && !OURS.into_iter().chain([AUTHORITIES]).any(touches)
 }
 
-/// Some versions of the API server say how `/proc` is mounted.
+/// The same image, or another version of it: injectors of two versions answer while one takes the other's place, and a pod that was kept comes back later.
+fn is_image(have: &str, want: &str) -> bool {
+    repository(have) == repository(want)
+}
+
+/// Without tag and digest.
+fn repository(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or_default();
+    let path = name.rfind('/').map_or(0, |slash| slash + 1);
+    let tag = name.get(path..).and_then(|last| last.find(':'));
+    tag.and_then(|tag| name.get(..path + tag)).unwrap_or(name)
+}
+
+/// What takes away, or says what is so already, is let be: a policy drops capabilities by name, a platform gives users and labels of its own.
 fn is_secure(have: &Value, want: &Value) -> bool {
-    let mut have = have.clone();
-    if have.get("procMount").is_some_and(|mount| mount == "Default")
-        && let Some(fields) = have.as_object_mut()
-    {
-        fields.remove("procMount");
-    }
-    have == *want
+    let (Some(have), Some(want)) = (have.as_object(), want.as_object()) else { return false };
+    fields(have, want, |key, have, want| match (key, want) {
+        ("capabilities", Some(want)) => drops_all(have, want),
+        ("procMount", None) => have == "Default",
+        ("privileged", None) => have == false,
+        ("appArmorProfile", None) => *have == serde_json::json!({"type": "RuntimeDefault"}),
+        // Not a type or a role: a level keeps pods from each other.
+        ("seLinuxOptions", None) => have.as_object().is_some_and(|options| options.keys().all(|key| key == "level")),
+        ("runAsUser" | "runAsGroup", None) => have.as_u64().is_some_and(|number| number != 0),
+        (_, Some(want)) => have == want,
+        (_, None) => false,
+    })
+    .is_none()
+}
+
+/// All are dropped, by that word, and those added that are wanted.
+fn drops_all(have: &Value, want: &Value) -> bool {
+    let empty = Value::Array(Vec::new());
+    let added = |of: &Value| of.get("add").filter(|added| !added.is_null()).unwrap_or(&empty).clone();
+    let is_known = have.as_object().is_some_and(|have| have.keys().all(|key| key == "add" || key == "drop"));
+    is_known && have.get("drop").is_some_and(|dropped| elements(dropped).any(|name| name == "ALL")) && added(have) == added(want)
 }
 
 #[cfg(test)]
@@ -126,6 +175,14 @@ mod tests {
             ("env", json!([])),
             ("env", json!(null)),
             ("volumeMounts", json!([token, own])),
+            ("volumeMounts", json!([own, {"name": "v", "mountPath": "/vault/secrets"}, {"name": "d", "mountPath": "/var/run/datadog"}])),
+            ("image", json!("scopegate:2")),
+            ("image", json!("scopegate:1@sha256:00")),
+            ("image", json!("scopegate@sha256:00")),
+            ("resizePolicy", json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}])),
+            ("securityContext", json!({"runAsUser": 65532, "privileged": false, "seLinuxOptions": {"level": "s0:c1,c2"}})),
+            ("securityContext", json!({"runAsUser": 65532, "appArmorProfile": {"type": "RuntimeDefault"}})),
+            ("securityContext", json!({"runAsUser": 65532, "runAsGroup": 1})),
             ("securityContext", json!({"runAsUser": 65532, "procMount": "Default"})),
         ] {
             let have = with(key, value);
@@ -142,7 +199,10 @@ mod tests {
         let beside = |mount: Value| json!([own, mount]);
         for (key, value) in [
             ("name", json!("other")),
-            ("image", json!("scopegate:2")),
+            ("image", json!("scopegate-2:1")),
+            ("image", json!("other/scopegate:1")),
+            ("image", json!("scopegate:5000/scopegate:1")),
+            ("image", json!("")),
             ("image", json!(null)),
             ("args", json!(["serve", "--config"])),
             ("command", json!(["true"])),
@@ -160,15 +220,23 @@ mod tests {
             ("securityContext", json!({"runAsUser": 0})),
             ("securityContext", json!({"runAsUser": 65532, "privileged": true})),
             ("securityContext", json!({"runAsUser": 65532, "procMount": "Unmasked"})),
+            ("securityContext", json!({"runAsUser": 65532, "runAsGroup": 0})),
+            ("securityContext", json!({"runAsUser": 65532, "seLinuxOptions": {"type": "spc_t"}})),
+            ("securityContext", json!({"runAsUser": 65532, "appArmorProfile": {"type": "Unconfined"}})),
+            ("securityContext", json!({"runAsUser": 65532, "capabilities": {"drop": ["ALL"]}})),
+            ("securityContext", json!({})),
             ("volumeMounts", json!([])),
             ("volumeMounts", json!([own, own])),
             ("volumeMounts", json!([{"name": "other", "mountPath": "/etc/scopegate", "readOnly": true}])),
             ("volumeMounts", json!([{"name": "scopegate-config", "mountPath": "/etc/scopegate", "readOnly": true, "subPath": "x"}])),
             ("volumeMounts", beside(json!({"name": "x", "mountPath": "/etc/scopegate/tokens"}))),
             ("volumeMounts", beside(json!({"name": "x", "mountPath": "/etc/ssl"}))),
-            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/var/run/secrets"}))),
+            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/"}))),
+            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/var"}))),
+            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/var/lib/scopegate/keys"}))),
+            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/usr/local/bin/scopegate"}))),
+            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/proc"}))),
             ("volumeMounts", beside(json!({"name": "x", "mountPath": "/var/run/secrets/../../../etc/scopegate"}))),
-            ("volumeMounts", beside(json!({"name": "x", "mountPath": "/var/run/secretsx/a"}))),
             ("volumeMounts", beside(json!({"name": "x", "mountPath": "var/run/secrets/a"}))),
             ("volumeMounts", beside(json!({"name": "x"}))),
             ("somethingNew", json!(true)),
@@ -176,6 +244,21 @@ mod tests {
             let have = with(key, value);
             assert_eq!(container(&have, &want()).as_deref(), Some(key), "{have}");
         }
+    }
+
+    #[test]
+    fn capabilities_are_dropped_all_and_none_is_added() {
+        let want = json!({"drop": ["ALL"]});
+        for have in [json!({"drop": ["ALL"]}), json!({"drop": ["ALL", "NET_RAW"]}), json!({"drop": ["KILL", "ALL"], "add": null})] {
+            assert!(drops_all(&have, &want), "{have}");
+        }
+        for have in
+            [json!({"drop": ["NET_RAW"]}), json!({}), json!(null), json!({"drop": ["ALL"], "add": ["NET_RAW"]}), json!({"drop": ["ALL"], "x": 1})]
+        {
+            assert!(!drops_all(&have, &want), "{have}");
+        }
+        let rules = json!({"drop": ["ALL"], "add": ["NET_ADMIN"]});
+        assert!(drops_all(&rules, &rules) && !drops_all(&want, &rules));
     }
 
     #[test]

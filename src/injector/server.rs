@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,11 @@ use crate::transport::seats::Seats;
 /// The API server takes 3 MiB (`MaxRequestBodyBytes`) and puts little around it.
 const BODY: usize = 3 * 1024 * 1024 + 512 * 1024;
 const TOO_LONG: &str = "a review is not longer than 3.5 MiB";
-/// All bodies at once, in units: room for thousands of ordinary pods, or eighteen of the largest.
+/// All that has come of bodies at once, in units: room for hundreds of ordinary pods, or nine of the largest.
 const UNIT: usize = 64 * 1024;
-const UNITS: usize = 1024;
+const UNITS: usize = 512;
+/// All that is read of them at once: what is read takes some sixty times the room, and one of the largest is as much as there is.
+const READ: usize = BODY / UNIT + 1;
 /// Of a body, once its head is there; the API server waits for ten seconds unless told otherwise.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// What is read of a body that is refused, so that its sender reads why.
@@ -65,6 +67,7 @@ struct Shared {
     certificates: Arc<Certificates>,
     seats: Seats,
     bodies: Semaphore,
+    reading: Semaphore,
     tasks: TaskTracker,
     /// Clients shall move on.
     leaving: CancellationToken,
@@ -78,8 +81,9 @@ pub fn start(listen: &Address, certificates: Arc<Certificates>, settings: Settin
     let listener = Listener::bind(listen, false)?;
     let address = listener.address()?;
     let [leaving, drain, closing] = std::array::from_fn(|_| CancellationToken::new());
-    let (seats, bodies, tasks) = (Seats::new(CONNECTIONS), Semaphore::new(UNITS), TaskTracker::new());
-    let shared = Arc::new(Shared { settings, certificates, seats, bodies, tasks, leaving, drain });
+    let (seats, tasks) = (Seats::new(CONNECTIONS), TaskTracker::new());
+    let (bodies, reading) = (Semaphore::new(UNITS), Semaphore::new(READ));
+    let shared = Arc::new(Shared { settings, certificates, seats, bodies, reading, tasks, leaving, drain });
     let own = Arc::clone(&shared);
     let accepting = tokio::spawn(Acceptor::new(listener)?.run("the webhook", closing.clone(), move |accepted| deal(accepted, &own)));
     Ok(Running { address, shared, closing, accepting })
@@ -189,18 +193,16 @@ async fn review(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
     if length.is_some_and(|length| length > BODY) {
         return refuse(request, StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG).await;
     }
-    let units = u32::try_from(length.unwrap_or(BODY) / UNIT + 1).unwrap_or_default();
     // Held for as long as the body is.
-    let read = async {
-        let room = shared.bodies.acquire_many(units).await.ok();
-        gather(request.into_body(), BODY).await.map(|body| (body, room))
-    };
-    let (body, _room) = match timeout(BODY_TIME, read).await {
-        Ok(Ok((Some(body), room))) => (body, room),
-        Ok(Ok((None, _))) => return problem(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
+    let mut room = Vec::new();
+    let body = match timeout(BODY_TIME, gather(request.into_body(), BODY, Some((&shared.bodies, &mut room)))).await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
         Ok(Err(_)) => return problem(StatusCode::BAD_REQUEST, "the body broke off"),
         Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come within ten seconds"),
     };
+    let units = u32::try_from(body.len() / UNIT + 1).unwrap_or(u32::MAX);
+    let Ok(_turn) = shared.reading.acquire_many(units).await else { return problem(StatusCode::SERVICE_UNAVAILABLE, "the injector ends") };
     match answer(&body, &shared.settings) {
         Ok(answer) => {
             log(&answer);
@@ -214,28 +216,40 @@ async fn review(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
 }
 
 fn log(answer: &Answer) {
-    let Answer { namespace, pod, dry_run, outcome, .. } = answer;
+    let Answer { namespace, pod, dry_run, outcome, warnings, .. } = answer;
+    for warning in warnings.iter().filter(|_| !matches!(outcome, Outcome::LetIn(_))) {
+        tracing::warn!(namespace, pod, dry_run, warning, "review");
+    }
     match outcome {
         Outcome::NotAsked => tracing::debug!(namespace, pod, dry_run, outcome = "not asked", "review"),
         Outcome::Injected => tracing::info!(namespace, pod, dry_run, outcome = "injected", "review"),
         Outcome::Unchanged => tracing::info!(namespace, pod, dry_run, outcome = "unchanged", "review"),
         Outcome::Refused(reason) => tracing::warn!(namespace, pod, dry_run, outcome = "refused", reason, "review"),
-        Outcome::LetIn(reason) => tracing::warn!(namespace, pod, dry_run, outcome = "let in without a gate", reason, "review"),
+        Outcome::LetIn(reason) => tracing::warn!(namespace, pod, dry_run, outcome = "let in as it is", reason, "review"),
     }
 }
 
 async fn refuse(request: Request<Incoming>, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    let _ = timeout(BODY_TIME, gather(request.into_body(), 0)).await;
+    let _ = timeout(BODY_TIME, gather(request.into_body(), 0, None)).await;
     problem(status, message)
 }
 
 /// A body of at most so many bytes; of a longer one nothing, but some of it is taken: bytes that nobody reads would turn the answer into a reset.
-async fn gather(mut body: Incoming, most: usize) -> hyper::Result<Option<Vec<u8>>> {
+/// Room is taken for what has come, a unit at a time: who announces much and sends nothing has none.
+async fn gather<'a>(
+    mut body: Incoming,
+    most: usize,
+    mut room: Option<(&'a Semaphore, &mut Vec<SemaphorePermit<'a>>)>,
+) -> hyper::Result<Option<Vec<u8>>> {
     let (mut gathered, mut taken) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         taken += data.len();
         if taken <= most {
+            while let Some((bodies, held)) = room.as_mut().filter(|(_, held)| held.len() * UNIT < taken) {
+                let Ok(permit) = bodies.acquire().await else { break };
+                held.push(permit);
+            }
             gathered.extend_from_slice(&data);
         } else {
             gathered = Vec::new();

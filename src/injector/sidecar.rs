@@ -56,18 +56,12 @@ fn gate(ask: &Ask, settings: &Settings) -> Value {
         // The application starts behind it. What it waits for (a store, keys of an issuer) does not come sooner by a restart: an hour.
         "startupProbe": {"exec": ready, "timeoutSeconds": 2, "periodSeconds": 1, "successThreshold": 1, "failureThreshold": 3600},
         "readinessProbe": {"exec": ready, "timeoutSeconds": 2, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 2},
+        // Its SIGTERM comes after the application has ended: clients are sent away before.
+        "lifecycle": {"preStop": {"exec": {"command": ["scopegate", "retire"]}}},
         // Alive is not ready: a gate that drains is not to be killed for it.
         "livenessProbe": {"exec": live, "timeoutSeconds": 2, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 6},
         "resources": settings.resources,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted(settings.user),
         "volumeMounts": [
             {"name": CONFIG, "mountPath": "/etc/scopegate", "readOnly": true},
             {"name": STATE, "mountPath": "/var/lib/scopegate"},
@@ -76,6 +70,20 @@ fn gate(ask: &Ask, settings: &Settings) -> Value {
         // `kubectl describe pod` then shows the faults of a configuration.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     })
+}
+
+fn restricted(user: Option<u32>) -> Value {
+    let mut security = json!({
+        "runAsNonRoot": true,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    if let (Some(user), Some(fields)) = (user, security.as_object_mut()) {
+        fields.extend(["runAsUser", "runAsGroup"].map(|key| (key.to_owned(), user.into())));
+    }
+    security
 }
 
 /// Rules need a capability that the gate is never to have.
@@ -111,5 +119,6 @@ fn config(ask: &Ask, has_group: bool) -> Value {
 }
 
 fn state() -> Value {
-    json!({"name": STATE, "emptyDir": {"sizeLimit": "16Mi"}})
+    // In memory: a pod with a part of its node's disk is not moved to another node by whoever makes room.
+    json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}})
 }

@@ -45,6 +45,8 @@ pub struct Shared {
     pub management: Option<Arc<Api>>,
     /// Cancelled when clients shall move on.
     pub leaving: CancellationToken,
+    /// Cancelled when connections of the proxy door shall end with what is in flight on them; new ones are accepted, for a moment each.
+    pub parting: CancellationToken,
     /// Cancelled when no more is accepted and what is in flight shall end.
     pub drain: CancellationToken,
 }
@@ -89,7 +91,8 @@ impl Workers {
         for index in 0..count {
             let (outbox, inbox) = unbounded_channel();
             // Tokens of its own: they are looked at for every request.
-            let shared = Shared { leaving: shared.leaving.child_token(), drain: shared.drain.child_token(), ..shared.clone() };
+            let [leaving, parting, drain] = [&shared.leaving, &shared.parting, &shared.drain].map(CancellationToken::child_token);
+            let shared = Shared { leaving, parting, drain, ..shared.clone() };
             let (started, ready) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {

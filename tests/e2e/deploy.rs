@@ -119,7 +119,7 @@ fn the_sidecar_by_hand_is_as_the_charts_and_its_configuration_holds() {
     }
     assert_eq!(pod["securityContext"], chart["securityContext"]);
     assert_eq!(pod["volumes"][0]["projected"]["defaultMode"], 0o440);
-    assert_eq!(one(&objects, "Service")["spec"]["ports"][0]["targetPort"], sidecar["ports"][0]["name"]);
+    assert_eq!(one(&objects, "Service")["spec"]["ports"][0]["targetPort"], sidecar["ports"][0]["containerPort"]);
     let folder = tempfile::tempdir().unwrap();
     for source in pod["volumes"][0]["projected"]["sources"].as_array().unwrap() {
         for item in ["configMap", "secret"].iter().filter_map(|kind| source[kind]["items"].as_array()).flatten() {

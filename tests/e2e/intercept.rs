@@ -28,7 +28,7 @@ const TOKEN: &str = "token-of-the-client-1";
 const UID: u32 = 65532;
 
 /// A chain before ours.
-const PREROUTING: &str = "type nat hook prerouting priority -110;";
+const PREROUTING: &str = "type nat hook prerouting priority -120;";
 
 /// What loads the rules.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -101,6 +101,7 @@ fn help_on_every_command_shows_an_example() {
         "keys import",
         "scan",
         "healthcheck",
+        "retire",
     ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (status, out, err) = desk.run(&args);

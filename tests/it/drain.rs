@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::http2::{Http2, PREFACE, SETTINGS, frame, get};
-use crate::harness::process::Serving;
+use crate::harness::http2::{GOAWAY, HEADERS, Http2, PREFACE, SETTINGS, frame, get};
+use crate::harness::process::{Serving, run, scopegate};
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::Wire;
 use crate::harness::{DEADLINE, ask, complete, until, write_secret};
@@ -77,6 +77,62 @@ async fn sigterm_says_so_and_serves_on_until_the_second() {
     serving.signal("TERM");
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
     assert!(serving.log().contains("\"message\":\"draining\""));
+}
+
+/// As the `preStop` of a sidecar does it, whose SIGTERM comes after the application has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_retired_sends_its_clients_away_and_serves_on() {
+    let stage = Stage::set().await;
+    let mut serving = stage.start("lame_duck: 50ms\n").await;
+    let (proxy, admin) = (serving.address("proxy"), serving.address("admin"));
+    let mut kept = Wire::connect(proxy).await;
+    kept.send(ASK).await;
+    assert_eq!(kept.reply(false).await.header("connection"), None);
+    let mut multiplexed = Http2::open(proxy).await;
+    multiplexed.send(get(1, "/open")).await;
+    multiplexed.all(&[1], 200).await;
+    assert_eq!(retire(&serving).await, (0, "retired\n".to_owned(), String::new()));
+    until("not ready", async || (ask(admin, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await.status == 503).then_some(())).await;
+    assert_eq!(multiplexed.next_of(GOAWAY).await.unwrap().code(), 0);
+    assert!(kept.is_closed().await, "who asks nothing more is not waited for");
+    for _ in 0..3 {
+        let mut fresh = Wire::connect(proxy).await;
+        fresh.send(ASK).await;
+        let reply = fresh.reply(false).await;
+        assert_eq!((reply.status, reply.header("connection").as_deref()), (200, Some("close")));
+    }
+    let mut late = Http2::open(proxy).await;
+    late.send(get(1, "/open")).await;
+    let (mut is_answered, mut is_told) = (false, false);
+    while !(is_answered && is_told) {
+        let frame = late.next().await.expect("an open connection");
+        is_answered |= frame.kind == HEADERS && frame.stream == 1;
+        is_told |= frame.kind == GOAWAY && frame.code() == 0;
+    }
+    serving.signal("TERM");
+    assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_retired_does_not_wait_again() {
+    let stage = Stage::set().await;
+    let mut serving = stage.start("lame_duck: 1h\n").await;
+    let mut kept = Wire::connect(serving.address("proxy")).await;
+    kept.send(ASK).await;
+    assert_eq!(kept.reply(false).await.header("connection"), None);
+    for _ in 0..2 {
+        assert_eq!(retire(&serving).await.0, 0);
+    }
+    serving.logged("retired").await;
+    kept.send(ASK).await;
+    assert_eq!(kept.reply(false).await.header("connection").as_deref(), Some("close"));
+    serving.signal("TERM");
+    assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
+}
+
+async fn retire(serving: &Serving) -> (i32, String, String) {
+    let pid = serving.id().to_string();
+    tokio::task::spawn_blocking(move || run(scopegate().args(["retire", "--pid", &pid]))).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

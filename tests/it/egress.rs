@@ -75,6 +75,7 @@ impl Egress {
             seats: scopegate::transport::seats::Seats::new(16),
             management: None,
             leaving: CancellationToken::new(),
+            parting: CancellationToken::new(),
             drain: drain.clone(),
         };
         let workers = Workers::start(&shared).unwrap();

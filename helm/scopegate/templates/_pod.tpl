@@ -82,7 +82,7 @@ reloaded: the gate follows changes. */}}
             {{- end }}
       {{- end }}
 - name: scopegate-state
-  emptyDir: {sizeLimit: 16Mi}
+  emptyDir: {medium: Memory, sizeLimit: 16Mi}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -172,6 +172,8 @@ volumeMounts:
 {{- end -}}
 - name: scopegate
   restartPolicy: Always
+  # Its SIGTERM comes after the application has ended: clients are sent away before.
+  lifecycle: {preStop: {exec: {command: [scopegate, retire]}}}
 {{- include "scopegate.container" . | nindent 2 }}
 {{- end -}}
 

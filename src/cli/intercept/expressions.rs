@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::netlink::{Batch, bytes, nested, number, text};
-use super::rules::{Hook, Rule, Rules, Then, When};
+use super::rules::{Hook, PRIORITY, Rule, Rules, Then, When};
 
 const TABLE: &str = "scopegate";
 /// What the kernel puts a number into, so that no two such sets have the same name.
@@ -66,12 +66,12 @@ pub fn batch(rules: &Rules) -> (Vec<u8>, Vec<String>) {
 fn new_chain(batch: &mut Batch, hook: Hook) {
     const ACCEPT: u32 = 1;
     let name = hook.name();
-    // `NF_INET_…`; both at the priority of destination NAT.
+    // `NF_INET_…`
     let hook = match hook {
         Hook::Prerouting => 0,
         Hook::Output => 3,
     };
-    let hook = [number(1, hook), bytes(2, &(-100_i32).to_be_bytes())];
+    let hook = [number(1, hook), bytes(2, &PRIORITY.to_be_bytes())];
     let attributes = [text(1, TABLE), text(3, name), text(7, "nat"), number(5, ACCEPT), nested(4, &hook)];
     batch.ask(format!("chain {name}, of type nat"), NFPROTO_INET, NEW_CHAIN, NLM_F_CREATE, &attributes);
 }

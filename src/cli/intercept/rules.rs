@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+/// A little before destination NAT's own (-100), so that nobody's redirection at that one goes first.
+pub const PRIORITY: i32 = -110;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {
     All,

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use super::rules::{Exempt, Hook, Ports, Rule, Rules, Then, When};
+use super::rules::{Exempt, PRIORITY, Ports, Rule, Rules, Then, When};
 
 impl Rules {
     pub fn nft(&self) -> String {
@@ -15,11 +15,7 @@ impl Rules {
             self.port
         );
         let chains = self.chains().into_iter().map(|chain| {
-            // The same priority: `nft` knows this name of it at the first hook only.
-            let hook = match chain.hook {
-                Hook::Prerouting => "prerouting priority dstnat",
-                Hook::Output => "output priority -100",
-            };
+            let hook = format!("{} priority {}", chain.hook.name(), PRIORITY);
             let rules: String = chain.rules.iter().map(|rule| format!("\t\t{rule}\n")).collect();
             format!("\tchain {} {{\n\t\ttype nat hook {hook}; policy accept;\n{rules}\t}}\n", chain.hook.name())
         });
@@ -130,7 +126,7 @@ mod tests {
             "delete table inet scopegate",
             "table inet scopegate {",
             "chain prerouting {",
-            "type nat hook prerouting priority dstnat; policy accept;",
+            "type nat hook prerouting priority -110; policy accept;",
             "iifname \"lo\" return",
             "ip daddr 127.0.0.0/8 return",
             "fib daddr type != local return",
@@ -172,7 +168,7 @@ mod tests {
         let output = nft.split_once("chain output {").unwrap().1;
         let expected = [
             "",
-            "type nat hook output priority -100; policy accept;",
+            "type nat hook output priority -110; policy accept;",
             "oifname \"lo\" return",
             "meta skuid 65532 return",
             "meta mark 0x5c0 return",

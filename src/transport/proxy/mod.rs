@@ -69,8 +69,8 @@ pub struct Proxy {
     idle: short::Idle,
     /// Cancelled when connections shall not be used for much longer.
     leaving: CancellationToken,
-    /// Cancelled when the drain begins.
-    drain: CancellationToken,
+    /// Cancelled when tunnels shall end.
+    parting: CancellationToken,
 }
 
 /// One client's connection, and the upstream connection that it keeps.
@@ -123,7 +123,7 @@ impl Proxy {
             management: shared.management.clone(),
             idle: short::Idle::default(),
             leaving: shared.leaving.clone(),
-            drain: shared.drain.clone(),
+            parting: shared.parting.clone(),
         }
     }
 

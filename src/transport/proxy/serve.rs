@@ -1,5 +1,5 @@
 //! A connection of the proxy door, over HTTP/1.1 or HTTP/2, from its first byte to its last.
-//! Ends it once what is in flight has ended, when the drain begins; at once where its client keeps to no bound.
+//! Ends it once what is in flight has ended, when clients have to go; at once where its client keeps to no bound.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
     let Some(_seat) = shared.seats.take() else { return shared.gate.telemetry.metrics.refused("connections") };
     let arrived = tokio::select! {
         arrived = receive(stream, peer, &shared) => arrived,
-        () = too_late(&shared.drain, true) => return,
+        () = too_late(&shared.parting, true) => return,
     };
     let arrived = match arrived {
         Ok(arrived) => arrived,
@@ -40,7 +40,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: Stream, peer: Option<IpAddr>, (shar
     match arrived.protocol {
         Protocol::Http1 => {
             let connection = Rc::new(Connection::new(proxy, arrived.about.clone(), arrived.protocol));
-            if let Some(arrived) = Box::pin(short::run(&connection, arrived, &shared.drain)).await {
+            if let Some(arrived) = Box::pin(short::run(&connection, arrived, &shared.parting)).await {
                 Box::pin(one(connection, arrived, &shared)).await;
             }
         }
@@ -121,18 +121,18 @@ enum Ended {
     Cut,
 }
 
-/// Runs a connection to its end, to the end of what is in flight once the drain begins, or to a bound.
+/// Runs a connection to its end, to the end of what is in flight once clients have to go, or to a bound.
 async fn watched<C>(connection: &mut C, finish: impl Fn(Pin<&mut C>), (pulse, asked): (&Pulse, &Asked), shared: &Shared) -> Ended
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
-    let (mut drains, mut idles) = (false, false);
+    let (mut parts, mut idles) = (false, false);
     loop {
         let overrun = tokio::select! {
             biased;
             ended = &mut *connection => return Ended::Http(ended),
-            () = may_end(&shared.drain, asked), if !drains => {
-                drains = true;
+            () = may_end(&shared.parting, asked), if !parts => {
+                parts = true;
                 finish(Pin::new(connection));
                 continue;
             }

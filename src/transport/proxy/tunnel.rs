@@ -188,7 +188,7 @@ impl Proxy {
         let lost = async {
             tokio::select! {
                 why = standing.lost(std::sync::Arc::clone(gate)) => why,
-                () = self.drain.cancelled() => Ended::Shutdown,
+                () = self.parting.cancelled() => Ended::Shutdown,
             }
         };
         let tell = |why| {

@@ -64,14 +64,14 @@ fn the_gate_is_told_port_and_upstream_and_opens_no_other_door() {
     let common = "serve --config /etc/scopegate/scopegate.yaml --upstream";
     let closed = "--ext-authz off --forward-auth off";
     assert_eq!(told(&proxy()), format!("{common} http://127.0.0.1:3000 --proxy [::]:8080 {closed}"));
-    assert_eq!(told(&transparent()), format!("{common} original_destination --proxy [::]:15006 {closed}"));
+    assert_eq!(told(&transparent()), format!("{common} original_destination --proxy [::]:15206 {closed}"));
     let other = with(&proxy(), &[("/scopegate.dev~1port", json!("8443"))]);
     assert_eq!(told(&other), format!("{common} http://127.0.0.1:3000 --proxy [::]:8443 {closed}"));
     assert_eq!(gate(&other)["ports"], json!([{"name": "gate", "containerPort": 8443, "protocol": "TCP"}]));
     for (annotations, ports) in [(transparent(), "80,3000"), (with(&transparent(), &[("/scopegate.dev~1upstream-port", json!("all"))]), "all")] {
         let pod = webhook.admit(&pod(&annotations));
         let rules = named(&pod["spec"]["initContainers"], "scopegate-intercept");
-        assert_eq!(rules["args"], json!(["intercept", "--apply", "--port", "15006", "--ports", ports, "--except", "9190"]));
+        assert_eq!(rules["args"], json!(["intercept", "--apply", "--port", "15206", "--ports", ports, "--except", "9190"]));
         assert_eq!(rules["image"], IMAGE);
         assert!(rules["restartPolicy"].is_null() && rules["volumeMounts"].is_null() && rules["command"].is_null() && rules["env"].is_null());
         let security = &rules["securityContext"];
@@ -158,7 +158,12 @@ fn the_owner_is_told_of_ways_around_the_gate_and_of_probes_that_meet_it() {
     let past = warnings(&proxy(), &[port(3000)]);
     assert!(past.len() == 1 && past[0].contains("`shop` declares port 3000") && past[0].contains("127.0.0.1"), "{past:?}");
     let udp = ("/spec/containers/0/ports", json!([{"containerPort": 3000, "protocol": "UDP"}, {"containerPort": 8080, "protocol": "UDP"}]));
-    assert_eq!(warnings(&proxy(), &[udp]), [""; 0]);
+    assert_eq!(warnings(&proxy(), &[udp.clone()]), [""; 0]);
+    assert!(warnings(&transparent(), &[udp])[0].contains("port 3000 by UDP too, which is not redirected"));
+    let (at, way) = ("/spec/containers/0/lifecycle", json!({"postStart": {"httpGet": {"path": "/warm", "port": 3000}}}));
+    assert!(warnings(&transparent(), &[(at, way)])[0].starts_with("postStart of `shop` asks port 3000"));
+    // Whoever makes a controller's pods reads no answers: the log has it too.
+    assert!(webhook.process.said().contains("declares port 3000"), "{}", webhook.process.said());
     let (at, way) = probe("readinessProbe", json!({"httpGet": {"path": "/health", "port": "http", "scheme": "HTTP"}}));
     for (annotations, said) in [(proxy(), "port 8080 and a `public` route"), (transparent(), "unless the route is `public`")] {
         let told = warnings(&annotations, &[port(3000), (&at, way.clone())]);
@@ -200,5 +205,5 @@ fn the_shipped_example_gets_its_gate_without_a_warning() {
     let config = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
     assert_eq!(sources[0]["configMap"]["name"], config["metadata"]["name"]);
     let service = objects.iter().find(|object| object["kind"] == "Service").unwrap();
-    assert_eq!(service["spec"]["ports"][0]["targetPort"], "gate");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], named(&pod["spec"]["initContainers"], "scopegate")["ports"][0]["containerPort"]);
 }

@@ -159,7 +159,15 @@ fn the_injected_gate_guards_a_real_application() {
     // Nothing else of it listens: the operator's door, and this one.
     let serving = sidecar.process.said();
     assert!(serving.contains("ext_authz: None") && serving.contains("forward_auth: None"), "{serving}");
-    sidecar.process.signal("INT");
+    // At its pod's end: the hook, long before the signal. `--pid`, because other tests have gates on this machine.
+    let hook = &named(&sidecar.pod["initContainers"], "scopegate")["lifecycle"]["preStop"]["exec"]["command"];
+    assert_eq!(*hook, json!(["scopegate", "retire"]));
+    let told = Command::new(scopegate()).args(["retire", "--pid", &sidecar.process.id().to_string()]).output().unwrap();
+    assert_eq!((told.status.code(), &*told.stdout), (Some(0), &b"retired\n"[..]), "{}", String::from_utf8_lossy(&told.stderr));
+    sidecar.process.until("retired", |process| process.said().contains("\"retired\""));
+    let answer = Ask::get("/health").send(sidecar.port);
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    sidecar.process.signal("TERM");
     assert_eq!(sidecar.process.ended(), Some(0));
 }
 
@@ -220,7 +228,7 @@ fn in_transparent_mode_nobody_reaches_the_application_past_the_gate() {
         let seen = guarded.application.take();
         assert_eq!((seen.len(), seen[0].header("x-scopegate-id"), seen[0].header("authorization")), (2, Some("client"), None), "{ip}");
         // The gate's own port leads nowhere, and its operator's door is on loopback.
-        assert_eq!(client.ask(&Ask::get("/orders").token(TOKEN), ip, 15006).status, 421, "{ip}");
+        assert_eq!(client.ask(&Ask::get("/orders").token(TOKEN), ip, 15206).status, 421, "{ip}");
         assert_eq!(client.connect(ip, 9190).unwrap_err().kind(), io::ErrorKind::ConnectionRefused, "{ip}");
     }
     guarded.gate.signal("INT");

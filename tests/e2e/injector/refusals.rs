@@ -18,6 +18,7 @@ fn impossible() -> Vec<(Json, &'static str)> {
         (has(&[("/spec/hostNetwork", json!(true))]), "`hostNetwork: true`"),
         (has(&[("/spec/os", json!({"name": "windows"}))]), "is for Windows"),
         (has(&[("/spec/nodeSelector", json!({"kubernetes.io/os": "windows"}))]), "is for Windows"),
+        (has(&[("/metadata/annotations/kubernetes.io~1config.mirror", json!("5f0c"))]), "the kubelet runs as it is"),
         (has(&[("/spec/containers/0/ports", port(8080))]), "`shop` has port 8080, which is the gate's; set `scopegate.dev/port`"),
         (has(&[("/spec/containers/0/ports", json!([{"containerPort": 8080}]))]), "which is the gate's"),
         (has(&[("/spec/initContainers/0/ports", port(8080))]), "`migrate` has port 8080"),
@@ -50,7 +51,7 @@ fn impossible() -> Vec<(Json, &'static str)> {
     ];
     pods.extend(wrong.map(|(name, value, said)| (asks(&proxy(), &[(&format!("/scopegate.dev~1{name}"), json!(value))]), said)));
     for (ports, said) in
-        [("", "up to 64 ports"), ("80;81", "up to 64 ports"), ("80,15006", "which is the gate's own port"), ("9190", "operator door")]
+        [("", "up to 64 ports"), ("80;81", "up to 64 ports"), ("80,15206", "which is the gate's own port"), ("9190", "operator door")]
     {
         pods.push((asks(&transparent(), &[("/scopegate.dev~1upstream-port", json!(ports))]), said));
     }
@@ -77,9 +78,9 @@ fn where_it_fails_open_the_pod_is_let_in_as_it_is_and_its_owner_is_told() {
         assert!(response["allowed"] == true && response["patch"].is_null() && response["status"].is_null(), "{response}");
         let warning = response["warnings"][0].as_str().unwrap();
         // A long one is cut short.
-        assert!(warning.starts_with("no gate: ") && (warning.contains(said) || warning.ends_with('…')), "{said}: {warning}");
+        assert!(warning.starts_with("no gate was added: ") && (warning.contains(said) || warning.ends_with('…')), "{said}: {warning}");
     }
-    assert!(webhook.process.said().contains("let in without a gate"));
+    assert!(webhook.process.said().contains("let in as it is"));
     assert_eq!(webhook.create(&pod(&proxy()))["patchType"], "JSONPatch", "and others get theirs");
 }
 

@@ -217,6 +217,22 @@ fn at_its_end_it_says_so_first_and_answers_who_is_there() {
 }
 
 #[test]
+fn who_announces_much_and_sends_nothing_is_in_nobodys_way() {
+    let webhook = Webhook::start(&[]);
+    let head = post().header("Content-Length", "3600000").bytes();
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let mut connection = webhook.connect();
+            connection.write_all(&head).unwrap();
+            connection.flush().unwrap();
+            connection
+        })
+        .collect();
+    serves(&mut webhook.connect());
+    drop(waiting);
+}
+
+#[test]
 fn who_says_nothing_is_let_go_and_who_stops_in_the_middle_is_told() {
     let webhook = Webhook::start(&[]);
     let review = post().body(&body()).bytes();

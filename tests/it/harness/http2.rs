@@ -49,7 +49,7 @@ pub enum End {
 
 impl Frame {
     /// The number that the payload ends with, of RST_STREAM; the second one of GOAWAY.
-    fn code(&self) -> u32 {
+    pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }

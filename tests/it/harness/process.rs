@@ -79,8 +79,12 @@ impl Serving {
     }
 
     /// Sends a signal by name, such as `HUP`.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("still running")
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("still running").to_string();
+        let pid = self.id().to_string();
         assert!(Command::new("kill").arg(format!("-{name}")).arg(pid).status().unwrap().success());
     }
 
