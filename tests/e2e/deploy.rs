@@ -59,6 +59,28 @@ fn manifests_fit_the_schemas_of_kubernetes_and_of_the_other_projects() {
     assert_eq!(faults(&objects), [""; 0]);
 }
 
+/// What a manifest shows beside what it says: a line that is a comment, in place of another one or as one more.
+#[test]
+fn commented_lines_fit_the_schemas_too() {
+    let with = |file: &str, instead: &str, line: &str| {
+        let text = text(file);
+        let (shown, gone) = (format!("  # {line}\n"), format!("  {instead}\n"));
+        assert!(text.contains(&shown) && (instead.is_empty() || text.contains(&gone)), "{file} does not show `{line}`");
+        let kept = if instead.is_empty() { text } else { text.replace(&gone, "") };
+        let objects = read(&kept.replace(&shown, &format!("  {line}\n")));
+        assert_eq!(faults(&objects), [""; 0], "{file}");
+        objects
+    };
+    let waypoint = "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}]";
+    let policy = with("istio/policy.yaml", "selector: {matchLabels: {app: shop}}", waypoint).remove(0);
+    let target = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}]);
+    assert_eq!((&policy["spec"]["targetRefs"], &policy["spec"]["selector"]), (&target, &Json::Null));
+    let chart = one(&case("authorizer-waypoint").objects, "AuthorizationPolicy");
+    assert_eq!((&policy["spec"]["targetRefs"], &policy["spec"]["action"]), (&chart["spec"]["targetRefs"], &chart["spec"]["action"]));
+    let gateway = with("envoy-gateway/policy.yaml", "", "bodyToExtAuth: {maxRequestBytes: 65536}");
+    assert_eq!(one(&gateway, "SecurityPolicy")["spec"]["extAuth"]["bodyToExtAuth"], json!({"maxRequestBytes": 65536}));
+}
+
 /// The manifests speak of a release `gate` in the namespace `auth`: what the chart makes of it has those names and ports.
 #[test]
 fn manifests_find_what_the_chart_installs() {
@@ -81,10 +103,12 @@ fn manifests_find_what_the_chart_installs() {
     let policy = read(&text("istio/policy.yaml")).remove(0);
     assert_eq!(policy["spec"]["provider"]["name"], provider["name"]);
     assert_eq!(policy["spec"]["action"], "CUSTOM");
+    assert_eq!((&policy["spec"]["selector"], &policy["spec"]["targetRefs"]), (&json!({"matchLabels": {"app": "shop"}}), &Json::Null));
     let gateway = read(&text("envoy-gateway/policy.yaml"));
     let asked = &one(&gateway, "SecurityPolicy")["spec"]["extAuth"];
     let backend = &asked["grpc"]["backendRefs"][0];
     assert_eq!((&backend["port"], &asked["failOpen"]), (&json!(grpc), &json!(false)));
+    assert_eq!(asked["bodyToExtAuth"], Json::Null, "it would refuse every long upload");
     let (name, namespace) = (backend["name"].as_str().unwrap(), backend["namespace"].as_str().unwrap());
     assert!(host.starts_with(&format!("{name}.{namespace}.")), "{host}");
     let grant = one(&gateway, "ReferenceGrant");

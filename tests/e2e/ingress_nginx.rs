@@ -4,8 +4,6 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use serde_json::Value as Json;
-
 use crate::client::Ask;
 use crate::helm::{one, read};
 use crate::process::root;
@@ -14,13 +12,9 @@ use crate::stage::{Front, Stage};
 
 const GATE: &str = "gate-scopegate.auth.svc.cluster.local:9192";
 
-fn objects() -> Vec<Json> {
-    read(&fs::read_to_string(root().join("deploy/ingress-nginx/ingress.yaml")).unwrap())
-}
-
-/// The server of the Ingress: `auth-url` is what its location asks, `auth-response-headers` go into what it passes on.
-pub fn configuration(port: u16, application: u16, door: u16) -> String {
-    let (objects, name) = (objects(), |name: &str| format!("nginx.ingress.kubernetes.io/{name}"));
+/// The server of an Ingress: `auth-url` is what its location asks, `auth-response-headers` go into what it passes on.
+pub fn configuration(ingress: &str, port: u16, application: u16, door: u16) -> String {
+    let (objects, name) = (read(ingress), |name: &str| format!("nginx.ingress.kubernetes.io/{name}"));
     let annotations = &one(&objects, "Ingress")["metadata"]["annotations"];
     let said = |annotation: &str| annotations[name(annotation)].as_str().unwrap();
     let url = said("auth-url");

@@ -22,6 +22,7 @@ const NGINX: Edits = &[
         "proxy_set_header X-Scopegate-Target \"\";\nproxy_set_header X-API-Key \"\";\nproxy_set_header Cookie $scopegate_cookie;",
     ),
 ];
+const INGRESS_NGINX: Edits = &[("Authorization, X-Tenant-Id,", "Authorization, X-Tenant-Id,\n      X-API-Key, Cookie,")];
 const CADDY: Edits = &[
     ("X-Method-Override", "X-Method-Override\nX-API-Key\nCookie"),
     ("reverse_proxy ", "@websocket header Sec-WebSocket-Key *\nuri @websocket query -token\nuri @websocket query -key\nreverse_proxy "),
@@ -92,7 +93,8 @@ fn no_credential_reaches_the_application_by_way_of_caddy() {
 }
 
 #[test]
-fn no_credential_but_that_of_a_query_reaches_the_application_by_way_of_traefik_and_of_envoy_over_http() {
+fn no_credential_but_that_of_a_query_reaches_the_application_by_way_of_ingress_nginx_traefik_and_envoy_over_http() {
+    hidden(&stage(Front::IngressNginx, INGRESS_NGINX), false);
     hidden(&stage(Front::Traefik, TRAEFIK), false);
     hidden(&stage(Front::EnvoyHttp, ENVOY_HTTP), false);
 }

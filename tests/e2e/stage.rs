@@ -214,7 +214,8 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
             Some(nginx(folder))
         }
         Front::IngressNginx => {
-            write("nginx.conf", &ingress_nginx::configuration(port, doors.application, doors.forward_auth));
+            let ingress = swap(&shipped("ingress-nginx/ingress.yaml"), edits);
+            write("nginx.conf", &ingress_nginx::configuration(&ingress, port, doors.application, doors.forward_auth));
             Some(nginx(folder))
         }
         Front::Traefik => {

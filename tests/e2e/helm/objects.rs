@@ -82,6 +82,37 @@ fn the_schemas_refuse_what_is_wrong() {
     }
 }
 
+/// A cluster drops a field that is written wrong, and says nothing. Here is one in an object of each project.
+#[test]
+fn the_schemas_refuse_a_field_that_they_do_not_know() {
+    let gateways = &case("authorizer-gateways").objects;
+    let traefik = read(&fs::read_to_string(crate::process::root().join("deploy/traefik/middleware.yaml")).unwrap());
+    let places = [
+        (one(gateways, "AuthorizationPolicy"), "/spec", "selector", "selectr"),
+        (one(gateways, "SecurityPolicy"), "/metadata", "labels", "lables"),
+        (one(gateways, "HTTPRoute"), "/spec/rules/0/filters/0/externalAuth", "forwardBody", "forwardBdy"),
+        (of(gateways, "ReferenceGrant")[0], "/spec/to/0", "name", "nme"),
+        (one(&case("authorizer-full").objects, "ServiceMonitor"), "/spec/endpoints/0", "interval", "intervall"),
+        (one(&case("injector-cert-manager").objects, "Certificate"), "/spec", "dnsNames", "dnsName"),
+        (one(&traefik, "Middleware"), "/spec/forwardAuth", "trustForwardHeader", "trustForwardHeadr"),
+    ];
+    let wrong: Vec<Json> = places
+        .iter()
+        .map(|(object, place, right, typo)| {
+            let mut object = Json::clone(object);
+            let fields = object.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            fields.insert((*typo).to_owned(), fields[*right].clone());
+            object
+        })
+        .collect();
+    let found = faults(&wrong);
+    for (object, place, _, typo) in places {
+        let kind = object["kind"].as_str().unwrap();
+        assert!(found.iter().any(|fault| fault.starts_with(&format!("{kind} "))), "{kind} {place}/{typo}: {found:?}");
+    }
+    assert_eq!(found.len(), wrong.len(), "{found:?}");
+}
+
 #[test]
 fn replicas_leave_without_loss() {
     for name in ["authorizer-default", "authorizer-full"] {

@@ -1,6 +1,6 @@
 // A JSON list of custom resources on standard input against the schemas that their projects publish: a JSON list of faults.
-// An object whose schema is not at hand is a fault. Envoy Gateway publishes none in a package: `security_policy.json` beside this file is
-// written after its documented API, and has what the chart and `deploy/` use of it.
+// An object whose schema is not at hand is a fault, and so is a field that its schema does not have. Envoy Gateway publishes none in a package:
+// `security_policy.json` beside this file is written after its documented API, and has what the chart and `deploy/` use of it.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -21,6 +21,31 @@ const groups = {
   "traefik.io": "@kubernetes-models/traefik",
 };
 
+// The schemas are compiled into functions: each looks at every field that it knows, and at no other. So a field that none has read is of no schema.
+function watched(value, read) {
+  if (typeof value !== "object" || value === null) return value;
+  if (!read.has(value)) read.set(value, new Set());
+  return new Proxy(value, {
+    get(target, key) {
+      read.get(target).add(key);
+      return watched(target[key], read);
+    },
+  });
+}
+
+function unread(value, read, path) {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.keys(value).flatMap((key) => (read.get(value)?.has(key) ? unread(value[key], read, `${path}.${key}`) : [`${path}.${key}`]));
+}
+
+// What the schema of a model has against `data`.
+function check(Model, data) {
+  const read = new Map();
+  Model.prototype.validate.call(watched(data, read));
+  const strange = unread(data, read, "");
+  if (strange.length > 0) throw new Error(`no schema has ${strange.join(", ")}`);
+}
+
 // The package has the experimental filter of GEP-1494 as a type of its own, and the route as the standard channel has it, without.
 async function externalAuth(route) {
   const { HTTPExternalAuthFilter } = await load("@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1/index.js");
@@ -34,7 +59,7 @@ async function externalAuth(route) {
       if ((protocol === "GRPC") !== (grpc !== undefined) || (protocol === "HTTP") !== (http !== undefined)) {
         throw new Error("externalAuth has `grpc` with the protocol GRPC, `http` with HTTP");
       }
-      new HTTPExternalAuthFilter(externalAuth).validate();
+      check(HTTPExternalAuthFilter, externalAuth);
     }
     rule.filters = filters.filter(({ type }) => type !== "ExternalAuth");
   }
@@ -53,9 +78,7 @@ for (const item of JSON.parse(readFileSync(0, "utf8"))) {
     if (!groups[group]) throw new Error(`no schema of ${item.apiVersion} is at hand`);
     const module = await load(`${groups[group]}/${group}/${version}/index.js`);
     if (!module[item.kind]) throw new Error(`no schema of ${item.apiVersion} ${item.kind} is at hand`);
-    const object = new module[item.kind](item);
-    object.validate();
-    // A model keeps what it does not know; the schema of the cluster drops it, or refuses it.
+    check(module[item.kind], item);
   } catch (fault) {
     faults.push(`${name}: ${fault.message}`);
   }
