@@ -47,13 +47,10 @@ pub struct Running {
     pub addresses: Addresses,
     pub gate: Arc<Gate>,
     pub reloader: Reloader,
-    health: Health,
     /// How long it serves on once it is to go.
     pub lame_duck: Duration,
-    leaving: CancellationToken,
+    shared: Shared,
     closing: CancellationToken,
-    parting: CancellationToken,
-    drain: CancellationToken,
     /// Nobody needs the store any more.
     ended: CancellationToken,
     workers: Workers,
@@ -98,23 +95,22 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let limiter = Limiter::start(&settings.limits, telemetry.metrics.limits_fallback.clone()).await.map_err(|message| vec![message])?;
     let gate = Arc::new(Gate { live: Arc::clone(&live), telemetry: Arc::clone(&telemetry), limiter: Arc::new(limiter) });
     destination::may_mark(&settings).map_err(|message| vec![message])?;
-    let [leaving, parting, closing, drain, ended] = std::array::from_fn(|_| CancellationToken::new());
+    let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
     if let Some(said) = &settings.store {
         keep(store(said)?, said, (&live, &telemetry), ended.clone()).await?;
     }
     let doors = bind(&settings)?;
-    let health = Health::default();
     let management = Arc::new(Api::new(Context { gate: Arc::clone(&gate) }, tokio::runtime::Handle::current()));
     let shared = Shared {
         gate: Arc::clone(&gate),
         settings: Arc::new(settings.clone()),
-        health: health.clone(),
+        health: Health::default(),
         egress: targets(&settings).map_err(|message| vec![message])?,
         seats: Seats::new(settings.bounds.connections),
         management: settings.expose.then(|| Arc::clone(&management)),
-        leaving: leaving.clone(),
-        parting: parting.clone(),
-        drain: drain.clone(),
+        leaving: CancellationToken::new(),
+        parting: CancellationToken::new(),
+        drain: CancellationToken::new(),
     };
     descriptors::raise(settings.bounds.connections);
     let broken = |error: std::io::Error| vec![format!("the doors cannot be served: {error}")];
@@ -135,42 +131,28 @@ pub async fn start(input: Input, audit: impl Write + Send + 'static) -> Result<R
     let operator = operate(operators, operator).map_err(broken)?;
     let sending = exports.start(&gate);
     tokio::spawn(history::keep(Arc::downgrade(&gate.telemetry)));
-    tokio::spawn(serve_when_ready(Arc::clone(&gate), health.clone(), leaving.clone()));
+    tokio::spawn(serve_when_ready(Arc::clone(&gate), shared.health.clone(), shared.leaving.clone()));
     if development {
-        tokio::spawn(warn_of_development(drain.clone()));
+        tokio::spawn(warn_of_development(shared.drain.clone()));
     }
-    Ok(Running {
-        addresses,
-        gate,
-        reloader,
-        health,
-        lame_duck: settings.lame_duck,
-        leaving,
-        parting,
-        closing,
-        drain,
-        ended,
-        workers,
-        operator,
-        sending,
-    })
+    Ok(Running { addresses, gate, reloader, lame_duck: settings.lame_duck, shared, closing, ended, workers, operator, sending })
 }
 
 impl Running {
     /// Says everywhere that this process is about to go, and serves on.
     pub async fn retire(&self) {
         self.gate.live.drain();
-        self.health.set(false).await;
-        self.leaving.cancel();
+        self.shared.health.set(false).await;
+        self.shared.leaving.cancel();
     }
 
     /// Ends the proxy door's connections with what is in flight on them, HTTP/2 by GOAWAY and WebSockets by 1001, and serves on who comes anew.
     pub fn part(&self) {
-        self.parting.cancel();
+        self.shared.parting.cancel();
     }
 
     pub fn has_parted(&self) -> bool {
-        self.parting.is_cancelled()
+        self.shared.parting.is_cancelled()
     }
 
     /// Stops accepting, lets what is in flight end within the configured time, and writes out what is left to tell.
@@ -179,7 +161,7 @@ impl Running {
         self.closing.cancel();
         self.workers.closed().await;
         self.part();
-        self.drain.cancel();
+        self.shared.drain.cancel();
         let workers = self.workers;
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;
         self.operator.abort();

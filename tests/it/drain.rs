@@ -109,6 +109,7 @@ async fn who_is_retired_sends_its_clients_away_and_serves_on() {
         is_answered |= frame.kind == HEADERS && frame.stream == 1;
         is_told |= frame.kind == GOAWAY && frame.code() == 0;
     }
+    drop((multiplexed, late));
     serving.signal("TERM");
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
 }

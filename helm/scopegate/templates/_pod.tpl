@@ -161,7 +161,8 @@ volumeMounts:
     metadata:
       annotations: {{ include "scopegate.podAnnotations" .Subcharts.scopegate }}
     spec:
-      terminationGracePeriodSeconds: more than `scopegate.terminationSeconds` and the application's own `preStop` together
+      terminationGracePeriodSeconds: more than `scopegate.terminationSeconds` and the application's own `preStop` together, which sleeps for longer
+        than `shutdown.lameDuckSeconds`
       securityContext: {{ include "scopegate.podSecurityContext" .Subcharts.scopegate }}
       initContainers: {{ include "scopegate.sidecar" .Subcharts.scopegate }}
       volumes: {{ include "scopegate.volumes" .Subcharts.scopegate }}

@@ -80,34 +80,25 @@ fn every_value_has_a_word_of_explanation() {
     }
 }
 
+fn are_refused<const N: usize>(wrong: [(Json, &str); N]) {
+    for (values, said) in wrong {
+        match template(&values, &[]) {
+            Ok(_) => panic!("{values} is not refused"),
+            Err(error) => assert!(error.contains(said), "{values}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn a_wrong_value_is_refused_by_its_name() {
-    let wrong = [
+    are_refused([
         (json!({"mod": "authorizer"}), "'mod' not allowed"),
         (json!({"mode": "proxy"}), "/mode"),
         (json!({"image": {"digest": "latest"}}), "/image/digest"),
-        (json!({"config": {"routes": {}}}), "/config"),
-        (json!({"config": "routes: ["}), "config: is not YAML"),
         (
             json!({"config": "  routes: {GET /a: public}\n  credentials: {}\n"}),
             "config: is not one YAML document whose keys begin at the left margin",
         ),
-        (json!({"config": "{\"routes\": {}}"}), "config: is not one YAML document"),
-        (json!({"config": "routes: {}\n---\nroutes: {}\n"}), "config: is not one YAML document"),
-        (json!({"config": "null"}), "config: is not one YAML document"),
-        (json!({"config": "# nothing yet\n"}), "config: says nothing"),
-        (json!({"config": "routes: {}\nroutes: {}\n"}), "config: has the key `routes` twice"),
-        (json!({"config": "routes: [GET /a]"}), "config: its `routes` are no mapping"),
-        (json!({"config": "credentials: tokens.json"}), "config: its `credentials` are no mapping"),
-        (json!({"config": "listen: {ext_authz: 0.0.0.0:1}"}), "config: has the key `listen`"),
-        (json!({"config": "store: sqlite:x.db", "store": {"secret": "shop"}}), "config: has the key `store`"),
-        (json!({"config": "limits: {backend: memory}", "limits": {"secret": "shop"}}), "config: has the key `limits`"),
-        (json!({"mode": "sidecar", "config": "upstream: http://127.0.0.1:1"}), "config: has the key `upstream`"),
-        (json!({"config": "credentials: {keys: {kind: api_key}}"}), "store.secret: is needed by credential `keys`"),
-        (json!({"config": "credentials: {users: {kind: firebase, profile: {claim: email}}}"}), "store.secret: is needed by credential `users`"),
-        (json!({"config": "routes: {POST /pay: {mfa: {max_age: 5m}}}"}), "store.secret: is needed by `mfa` of `POST /pay`"),
-        (json!({"config": "management: {expose: true}"}), "store.secret: is needed by `management`"),
-        (json!({"config": "routes: {}", "existingConfigMap": "mine"}), "config: stands beside existingConfigMap"),
         (json!({"tokens": {"entries": [{"id": "ci", "token": "short", "scopes": ["a:b"]}]}}), "/tokens/entries/0/token"),
         (json!({"tokens": {"entries": [{"id": "ci", "scopes": ["a:b"]}]}}), "/tokens/entries/0"),
         (
@@ -147,16 +138,33 @@ fn a_wrong_value_is_refused_by_its_name() {
         (json!({"injector": {"failurePolicy": "Open"}}), "/injector/failurePolicy"),
         (json!({"injector": {"timeoutSeconds": 31}}), "/injector/timeoutSeconds"),
         (json!({"mode": "injector", "injector": {"certificate": {"existingSecret": "x"}}}), "injector.certificate.caBundle: is empty"),
-    ];
-    for (values, said) in wrong {
-        match template(&values, &[]) {
-            Ok(_) => panic!("{values} is not refused"),
-            Err(error) => assert!(error.contains(said), "{values}: {error}"),
-        }
-    }
+    ]);
 }
 
-/// A text that is one document of its own stays so behind what the chart writes.
+#[test]
+fn a_configuration_that_does_not_fit_the_chart_is_refused() {
+    are_refused([
+        (json!({"config": {"routes": {}}}), "/config"),
+        (json!({"config": "routes: ["}), "config: is not YAML"),
+        (json!({"config": "{\"routes\": {}}"}), "config: is not one YAML document"),
+        (json!({"config": "routes: {}\n---\nroutes: {}\n"}), "config: is not one YAML document"),
+        (json!({"config": "null"}), "config: is not one YAML document"),
+        (json!({"config": "# nothing yet\n"}), "config: says nothing"),
+        (json!({"config": "routes: {}\nroutes: {}\n"}), "config: has the key `routes` twice"),
+        (json!({"config": "routes: [GET /a]"}), "config: its `routes` are no mapping"),
+        (json!({"config": "credentials: tokens.json"}), "config: its `credentials` are no mapping"),
+        (json!({"config": "listen: {ext_authz: 0.0.0.0:1}"}), "config: has the key `listen`"),
+        (json!({"config": "store: sqlite:x.db", "store": {"secret": "shop"}}), "config: has the key `store`"),
+        (json!({"config": "limits: {backend: memory}", "limits": {"secret": "shop"}}), "config: has the key `limits`"),
+        (json!({"mode": "sidecar", "config": "upstream: http://127.0.0.1:1"}), "config: has the key `upstream`"),
+        (json!({"config": "credentials: {keys: {kind: api_key}}"}), "store.secret: is needed by credential `keys`"),
+        (json!({"config": "credentials: {users: {kind: firebase, profile: {claim: email}}}"}), "store.secret: is needed by credential `users`"),
+        (json!({"config": "routes: {POST /pay: {mfa: {max_age: 5m}}}"}), "store.secret: is needed by `mfa` of `POST /pay`"),
+        (json!({"config": "management: {expose: true}"}), "store.secret: is needed by `management`"),
+        (json!({"config": "routes: {}", "existingConfigMap": "mine"}), "config: stands beside existingConfigMap"),
+    ]);
+}
+
 #[test]
 fn a_configuration_may_begin_as_files_do() {
     let rules = "credentials:\n  t: {kind: static, file: tokens/tokens.json}\nroutes:\n  GET /a: public\n";

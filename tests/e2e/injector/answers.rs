@@ -158,7 +158,7 @@ fn the_owner_is_told_of_ways_around_the_gate_and_of_probes_that_meet_it() {
     let past = warnings(&proxy(), &[port(3000)]);
     assert!(past.len() == 1 && past[0].contains("`shop` declares port 3000") && past[0].contains("127.0.0.1"), "{past:?}");
     let udp = ("/spec/containers/0/ports", json!([{"containerPort": 3000, "protocol": "UDP"}, {"containerPort": 8080, "protocol": "UDP"}]));
-    assert_eq!(warnings(&proxy(), &[udp.clone()]), [""; 0]);
+    assert_eq!(warnings(&proxy(), std::slice::from_ref(&udp)), [""; 0]);
     assert!(warnings(&transparent(), &[udp])[0].contains("port 3000 by UDP too, which is not redirected"));
     let (at, way) = ("/spec/containers/0/lifecycle", json!({"postStart": {"httpGet": {"path": "/warm", "port": 3000}}}));
     assert!(warnings(&transparent(), &[(at, way)])[0].starts_with("postStart of `shop` asks port 3000"));

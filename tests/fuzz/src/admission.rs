@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 pub fn hold(data: &[u8]) {
     for failure in [Failure::Closed, Failure::Open] {
-        let settings = Settings { image: "scopegate:1".into(), address: Ipv4Addr::UNSPECIFIED.into(), resources: json!({}), failure };
+        let settings =
+            Settings { image: "scopegate:1".into(), address: Ipv4Addr::UNSPECIFIED.into(), resources: json!({}), failure, user: Some(65532) };
         let Ok(first) = answer(data, &settings) else { return };
         let response = response(&first.body);
         let is_refused = matches!(first.outcome, Outcome::Refused(_));
