@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::principal::Caller;
+use crate::request::spelling;
 
 /// The headers that every allow sets or removes, in this order.
 pub const FIXED: [&str; 5] = ["x-scopegate-id", "x-scopegate-credential", "x-scopegate-scopes", "x-scopegate-tenant", "x-scopegate-roles"];
@@ -109,19 +110,19 @@ impl Identity {
         chosen.iter().any(|(own, template)| own.eq_ignore_ascii_case(name) && caller.is_some_and(|caller| template.value(caller).is_some()))
     }
 
-    /// Whether a header that a client sent is the gate's own, in whatever mix of case, dashes and underscores.
+    /// Whether a header that a client sent is the gate's own, in whatever mix of case and of characters between letters and digits.
     /// `x-tenant-id` stays where it says what the credential says.
     pub fn owns(&self, name: &str, value: &[u8], caller: Option<&Caller<'_>>) -> bool {
         // Every name in question but those of `forward.headers` starts with `x`; most headers do not.
         let is_x = matches!(name.as_bytes().first(), Some(b'x' | b'X'));
-        if is_x && (folded_starts_with(name, PREFIX) || REMOVED.iter().any(|own| folded_eq(name, own))) {
+        if is_x && (spelling::starts(name, PREFIX) || REMOVED.iter().any(|own| spelling::same(name, own))) {
             return true;
         }
-        if is_x && folded_eq(name, TENANT) {
+        if is_x && spelling::same(name, TENANT) {
             let tenant = caller.and_then(Caller::tenant);
-            return name.contains('_') || tenant.is_none_or(|tenant| tenant.as_bytes() != value);
+            return !spelling::is_plain(name) || tenant.is_none_or(|tenant| tenant.as_bytes() != value);
         }
-        self.own.len() > REMOVED.len() && self.own.iter().any(|own| folded_eq(name, own))
+        self.own.len() > REMOVED.len() && self.own.iter().any(|own| spelling::same(name, own))
     }
 }
 
@@ -158,16 +159,6 @@ fn header_safe(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn folded_eq(name: &str, own: &str) -> bool {
-    name.len() == own.len() && folded_starts_with(name, own)
-}
-
-/// Lower case, `_` as `-`: how CGI and its heirs confuse header names.
-fn folded_starts_with(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len()
-        && name.bytes().zip(prefix.bytes()).all(|(said, own)| said.to_ascii_lowercase() == own || (said == b'_' && own == b'-'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,11 +176,34 @@ mod tests {
             "X-HTTP-Method-Override",
             "x_tenant_id",
             "x-tenant-id",
+            "X.Scopegate.Id",
+            "X!Scopegate!Roles",
+            "x-scopegate~roles",
+            "X.Forwarded-Client|Cert",
+            "x'http'method'override",
+            "X+HTTP-Method",
+            "x%method%override",
+            "x.tenant-id",
+            "User*Id",
+            "user.id",
         ] {
             assert!(identity.owns(own, b"v", None), "{own}");
         }
-        for other in ["x-scopegate", "x-scope", "user-ids", "userid", "x-request-id", "authorization", "x"] {
+        for other in ["x-scopegate", "xxscopegate-id", "x-scope", "user-ids", "userid", "user.ids", "userxid", "x-request-id", "authorization", "x"] {
             assert!(!identity.owns(other, b"v", None), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_character_of_a_token_makes_another_name_of_an_own_header() {
+        let mut identity = Identity::new(vec![("x-user-id".into(), Template::default())]);
+        identity.own("x-who-calls");
+        let names = FIXED.iter().chain(&REMOVED).chain(&[TENANT, "x-user-id", "x-who-calls"]);
+        for (name, other) in names.flat_map(|name| "!#$%&'*+-.^_`|~".chars().map(move |other| (name, other))) {
+            // All dashes, and each by itself.
+            for said in [name.replace('-', &other.to_string()), name.replacen('-', &other.to_string(), 1)] {
+                assert!(identity.owns(&said, b"v", None) && identity.owns(&said.to_ascii_uppercase(), b"v", None), "{said}");
+            }
         }
     }
 

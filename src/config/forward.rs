@@ -4,6 +4,7 @@
 use super::fault::Faults;
 use super::tree::Node;
 use crate::identity::{Claim, FIXED, Identity, PREFIX, Part, Template};
+use crate::request::spelling;
 
 /// Names that carry framing, routing or the hop itself (RFC 9110 §7.6.1); the gate does not set them for anybody.
 const NOT_IDENTITY: [&str; 12] = [
@@ -50,7 +51,7 @@ pub fn identity(tree: &Node, claims: bool, faults: &mut Faults) -> Identity {
 
 /// Whether a header of this name, in lower case, means nothing but what the operator has it say.
 pub fn is_plain(name: &str) -> bool {
-    http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('_') && !NOT_IDENTITY.contains(&name)
+    http::HeaderName::from_bytes(name.as_bytes()).is_ok() && spelling::is_plain(name) && !NOT_IDENTITY.contains(&name)
 }
 
 fn template(node: &Node, header: &str, claims: bool, faults: &mut Faults) -> Option<Template> {

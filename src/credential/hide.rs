@@ -2,12 +2,12 @@
 //! Takes away nothing that is no credential: another scheme of `Authorization`, another cookie, another parameter stays as it came.
 
 use super::{Place, Presented, bearer};
-use crate::request::{Headers, Values, cookie, query};
+use crate::request::{Headers, Values, cookie, query, spelling};
 
 /// What goes before a request is forwarded.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hidden<'p> {
-    /// Headers to remove, in lower case.
+    /// Headers to remove, in lower case. What only looks like one goes too: [`Self::has`].
     pub headers: Vec<&'p str>,
     /// What is left of `Cookie`, where cookies were taken from it; it may be another list, or nothing.
     pub cookie: Option<Option<Vec<u8>>>,
@@ -43,6 +43,11 @@ impl<'p> Hidden<'p> {
         }
         hidden
     }
+
+    /// Whether a header goes: an application may read the credential under another spelling of its name.
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|own| spelling::same(name, own))
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +81,18 @@ mod tests {
         assert_eq!(found.query, Some(Some("a=1&b=2".into())));
         let all = hidden(&places, &[("cookie", b"session=x;other=y")], Some("token=x&%74oken=y"));
         assert_eq!((all.cookie, all.query), (Some(None), Some(None)));
+    }
+
+    #[test]
+    fn a_header_goes_in_every_spelling() {
+        let places = [Place::Header("x-api-key".into()), Place::Header("old_key".into())];
+        let found = hidden(&places, &[], None);
+        for name in ["x-api-key", "X-API-KEY", "x_api_key", "X.Api.Key", "x-api!key", "old_key", "Old-Key"] {
+            assert!(found.has(name), "{name}");
+        }
+        for name in ["x-api-keys", "xxapi-key", "authorization", "cookie"] {
+            assert!(!found.has(name), "{name}");
+        }
     }
 
     #[test]

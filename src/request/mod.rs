@@ -7,6 +7,7 @@ pub mod method;
 pub mod path;
 pub mod query;
 pub mod rpc;
+pub mod spelling;
 pub mod view;
 
 pub use host::HostName;

@@ -330,19 +330,19 @@ fn allowed(snapshot: &Snapshot, http: &HttpRequest, verdict: &Verdict<'_>) -> Ok
     }
     remove.extend(REMOVED.iter().map(|name| Bytes::from_static(name.as_bytes())));
     let sent = CheckHeaders { http, span: None };
+    let (path, query) = split_target(&http.path);
+    let hidden = Hidden::of(verdict.hidden(snapshot), &sent, query.filter(|_| verdict.query));
+    remove.extend(hidden.headers.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())));
     for (name, value) in sent.each() {
         // Whatever other spelling the client thought of.
         if let Ok(name) = str::from_utf8(name)
-            && snapshot.identity.owns(name, value, caller)
+            && (hidden.has(name) || snapshot.identity.owns(name, value, caller))
             && !headers.iter().any(|set| set.header.as_ref().is_some_and(|header| header.key.eq_ignore_ascii_case(name.as_bytes())))
             && !remove.iter().any(|known| known.eq_ignore_ascii_case(name.as_bytes()))
         {
             remove.push(Bytes::copy_from_slice(name.as_bytes()));
         }
     }
-    let (path, query) = split_target(&http.path);
-    let hidden = Hidden::of(verdict.hidden(snapshot), &sent, query.filter(|_| verdict.query));
-    remove.extend(hidden.headers.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())));
     match hidden.cookie {
         None => {}
         Some(None) => remove.push(Bytes::from_static(b"cookie")),

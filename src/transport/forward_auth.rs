@@ -206,7 +206,9 @@ fn allowed(dialect: Dialect, snapshot: &Snapshot, verdict: &Verdict<'_>, sent: &
     }
     if dialect == Dialect::Envoy {
         remove.extend(REMOVED.map(str::to_owned));
-        let owned = |(name, value): &(&HeaderName, &HeaderValue)| snapshot.identity.owns(name.as_str(), value.as_bytes(), caller);
+        let owned = |(name, value): &(&HeaderName, &HeaderValue)| {
+            hidden.has(name.as_str()) || snapshot.identity.owns(name.as_str(), value.as_bytes(), caller)
+        };
         // The decision's id and what speaks against it are for the proxy, not for the upstream, and a client's own are nobody's.
         let set = |name: &str| ![DECISION, SHADOW].iter().any(|own| own == name) && headers.get(name).is_some_and(|value| !value.is_empty());
         let spoofed = sent.iter().filter(owned).map(|(name, _)| name.as_str()).filter(|name| !set(name)).map(str::to_owned);

@@ -8,6 +8,7 @@ mod assertion;
 mod audit;
 mod backstage_tokens;
 mod browser;
+mod chosen;
 mod client;
 mod clients;
 mod coverage;
@@ -60,8 +61,8 @@ mod websocket;
 macro_rules! fronts {
     ($($name:ident: $front:ident),* $(,)?) => {$(
         mod $name {
-            use crate::promises;
             use crate::stage::{Front, Stage};
+            use crate::{chosen, promises};
 
             fn stage() -> Stage {
                 Stage::start(Front::$front)
@@ -90,6 +91,11 @@ macro_rules! fronts {
             #[test]
             fn a_forged_identity_never_arrives_in_any_spelling() {
                 promises::forgeries(&stage());
+            }
+
+            #[test]
+            fn a_header_of_the_operators_choice_arrives_from_the_gate_alone() {
+                chosen::arrives(&chosen::stage(Front::$front));
             }
 
             #[test]

@@ -96,9 +96,9 @@ pub fn missing_scope(stage: &Stage) {
     }
 }
 
-/// Values under a name, whichever way it is spelled; an empty one says nothing and does not count.
-fn values<'a>(seen: &'a Message, name: &str) -> Vec<&'a str> {
-    let folded = |known: &str| known.to_ascii_lowercase().replace('_', "-");
+/// Values under what an application may take for a name; an empty one says nothing and does not count.
+pub fn values<'a>(seen: &'a Message, name: &str) -> Vec<&'a str> {
+    let folded = |known: &str| known.to_ascii_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     seen.headers.iter().filter(|(known, value)| folded(known) == name && !value.is_empty()).map(|(_, value)| &**value).collect()
 }
 
@@ -168,6 +168,14 @@ pub fn forgeries(stage: &Stage) {
             ("x_scopegate-tenant", "forged"),
             ("x_tenant_id", "forged"),
             ("x_http_method_override", "DELETE"),
+            ("x_forwarded_client_cert", "forged"),
+            ("X.Scopegate.Id", "admin"),
+            ("x-scopegate.scopes", "admin:*"),
+            ("X!Scopegate!Roles", "owner"),
+            ("x~scopegate-anything", "forged"),
+            ("X.Tenant.Id", "forged"),
+            ("x|http|method|override", "DELETE"),
+            ("X.Forwarded.Client.Cert", "forged"),
             ("Connection", "x-scopegate-id"),
             ("Connection", "close, X-Scopegate-Scopes, x-scopegate-credential"),
         ];
@@ -270,7 +278,7 @@ pub fn closed(stage: &mut Stage) {
     assert_eq!(stage.ask(&ask).0.status, 200);
     stage.gate.kill();
     let status = match stage.front {
-        Front::Nginx | Front::IngressNginx | Front::Traefik => 500,
+        Front::Nginx | Front::IngressNginx | Front::Traefik | Front::OlderTraefik => 500,
         Front::Caddy => 502,
         Front::EnvoyGrpc | Front::EnvoyManaged | Front::EnvoyGrpcPlainHeaders | Front::EnvoyUnix | Front::EnvoyHttp | Front::Proxy => 503,
     };

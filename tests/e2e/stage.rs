@@ -30,6 +30,8 @@ pub enum Front {
     /// What the Kubernetes controller makes of the annotations of `deploy/ingress-nginx`.
     IngressNginx,
     Traefik,
+    /// Whose entry points take no spellings away, as before 3.7.12.
+    OlderTraefik,
     Caddy,
     /// The gate itself.
     Proxy,
@@ -74,7 +76,7 @@ impl Script {
         Self { folder, file, env, more: String::new(), edits: Vec::new(), proxy_edits: Vec::new(), beside: Vec::new(), probe }
     }
 
-    fn backstop() -> Self {
+    pub fn backstop() -> Self {
         let tokens = root().join("deploy/examples/backstop/tokens.json");
         Self::of("backstop", "scopegate.yaml", &[("BACKSTOP_TOKENS", &tokens.display().to_string())], ("/health", 200))
     }
@@ -218,8 +220,10 @@ fn proxy(front: Front, folder: &Path, doors: &Doors, (port, envoy_admin): (u16, 
             write("nginx.conf", &ingress_nginx::configuration(&ingress, port, doors.application, doors.forward_auth));
             Some(nginx(folder))
         }
-        Front::Traefik => {
-            write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &[("127.0.0.1:10000", &front_address)]));
+        Front::Traefik | Front::OlderTraefik => {
+            let strategy = if front == Front::Traefik { "aliasHeadersStrategy: delete" } else { "aliasHeadersStrategy: keep" };
+            let changes = [("127.0.0.1:10000", &*front_address), ("aliasHeadersStrategy: delete", strategy)];
+            write("traefik.yaml", &swap(&shipped("traefik/traefik.yaml"), &changes));
             let changes = [("127.0.0.1:3000", &*application), ("127.0.0.1:9192", &door)];
             write("dynamic.yaml", &swap(&shipped("traefik/dynamic.yaml"), &[edits, &changes].concat()));
             Some(Process::start("traefik", &tool("traefik"), folder, |command| {
@@ -257,7 +261,7 @@ fn envoy_file(front: Front, doors: &Doors) -> String {
         Front::EnvoyGrpcPlainHeaders => {
             swap(&shipped("grpc.yaml"), &[("encode_raw_headers: true", "encode_raw_headers: false"), ("port_value: 9191", &grpc_port())])
         }
-        Front::EnvoyGrpc | Front::Nginx | Front::IngressNginx | Front::Traefik | Front::Caddy | Front::Proxy => {
+        Front::EnvoyGrpc | Front::Nginx | Front::IngressNginx | Front::Traefik | Front::OlderTraefik | Front::Caddy | Front::Proxy => {
             swap(&shipped("grpc.yaml"), &[("port_value: 9191", &grpc_port())])
         }
     }

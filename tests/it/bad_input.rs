@@ -122,6 +122,7 @@ fn every_kind_of_fault_in_a_configuration_is_named_with_what_would_be_right() {
         ("forward: {headers: {x-a: \"\"}}", "`forward.headers.x-a` is ``; a header's value is visible ASCII"),
         ("forward: {headers: {host: x}}", "`forward.headers` has `host`, which cannot carry an identity"),
         ("forward: {headers: {x_a: x}}", "`forward.headers` has `x_a`, which cannot carry an identity"),
+        ("forward: {headers: {x.scopegate.id: x}}", "`forward.headers` has `x.scopegate.id`, which cannot carry an identity"),
         ("forward: {headers: {x-scopegate-me: x}}", "`forward.headers` has `x-scopegate-me`, and `x-scopegate-…` is Scopegate's own"),
         ("forward: {headers: {x-a: a, X-A: b}}", "`forward.headers` has `x-a` twice; header names have no case"),
         ("default: public", "`default: public` would let everything in that no route names"),

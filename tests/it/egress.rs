@@ -145,6 +145,7 @@ async fn a_caller_that_brings_a_credential_is_refused() {
         "authorization: Bearer a\r\nauthorization: Bearer b",
         "Proxy-Authorization: Basic bWU6bWU=",
         "proxy_authorization: Bearer mine",
+        "Proxy.Authorization: Bearer mine",
         "connection: authorization\r\nauthorization: Bearer mine",
     ] {
         let reply = ask(egress.tcp(), format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n")).await;

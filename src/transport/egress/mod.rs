@@ -23,6 +23,7 @@ use super::{answer, headers};
 use crate::config::settings::{Target as To, Upstream};
 use crate::gate::{Gate, unix_now};
 use crate::policy::Reason;
+use crate::request::spelling;
 use crate::telemetry::DecisionId;
 use token::Token;
 
@@ -143,9 +144,9 @@ impl Caller {
     }
 }
 
-/// `Authorization` and `Proxy-Authorization`, and the spelling that some servers take for the latter.
+/// `Authorization` and `Proxy-Authorization`, and the spellings that some servers take for the latter.
 fn is_credential(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "authorization" | "proxy-authorization" | "proxy_authorization")
+    ["authorization", "proxy-authorization"].iter().any(|own| spelling::same(name.as_str(), own))
 }
 
 impl Refused {

@@ -13,6 +13,7 @@ use crate::identity::{FIXED, PREFIX};
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::request::path::{NormalPath, split_target};
+use crate::request::spelling;
 use crate::telemetry::trace::Context;
 use crate::transport::arrival::About;
 use crate::transport::headers;
@@ -28,8 +29,8 @@ const FIXED_NAMES: [HeaderName; 5] = [
     HeaderName::from_static(FIXED[3]),
     HeaderName::from_static(FIXED[4]),
 ];
-/// RFC 9440 §2.4: who ends TLS lets nobody else say what certificate was shown; applications read `-` and `_` alike.
-const CERTIFICATES: [&str; 6] = ["client-cert", "client_cert", "client-cert-chain", "client-cert_chain", "client_cert-chain", "client_cert_chain"];
+/// RFC 9440 §2.4: who ends TLS lets nobody else say what certificate was shown.
+const CERTIFICATES: [&str; 2] = ["client-cert", "client-cert-chain"];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -52,17 +53,20 @@ impl Peer {
         Self { address, trusted, scheme: if about.secure { "https" } else { "http" }, ip }
     }
 
-    /// Whether a header of this peer's is about its client and counts for nothing.
+    /// Whether a header of this peer's is about its client and counts for nothing. A proxy that is believed writes dashes.
     pub fn is_mute_on(&self, name: &str) -> bool {
-        let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let account = || starts("x-forwarded-") || starts("x_forwarded_") || is("forwarded") || is("x-real-ip") || is("x_real_ip");
-        (!self.trusted && account()) || (self.is_secure() && CERTIFICATES.iter().any(|name| is(name)))
+        (is_account(name) && !(self.trusted && spelling::is_plain(name)))
+            || (self.is_secure() && CERTIFICATES.iter().any(|own| spelling::same(name, own)))
     }
 
     fn is_secure(&self) -> bool {
         self.scheme == "https"
     }
+}
+
+/// Whether a header is what a proxy in front says of its client.
+pub fn is_account(name: &str) -> bool {
+    spelling::starts(name, "x-forwarded-") || spelling::same(name, "forwarded") || spelling::same(name, "x-real-ip")
 }
 
 /// Makes `parts` what goes on.
@@ -74,28 +78,26 @@ pub fn prepare(
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(parts.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes());
     let hidden = Hidden::of(verdict.hidden(snapshot), &parts.headers, query.filter(|_| verdict.query));
-    for name in &hidden.headers {
-        parts.headers.remove(*name);
-    }
-    match hidden.cookie {
+    match &hidden.cookie {
         None => {}
         Some(None) => drop(parts.headers.remove(COOKIE)),
         Some(Some(left)) => {
-            let left = HeaderValue::from_bytes(&left).map_err(|_| Reason::AmbiguousHeader)?;
+            let left = HeaderValue::from_bytes(left).map_err(|_| Reason::AmbiguousHeader)?;
             parts.headers.insert(COOKIE, left);
         }
     }
-    pin_target(parts, hidden.query)?;
-    parts.version = Version::HTTP_11;
     let owned: Vec<HeaderName> = {
         let owns = |(name, value): &(&HeaderName, &HeaderValue)| {
-            peer.is_mute_on(name.as_str()) || snapshot.identity.owns(name.as_str(), value.as_bytes(), caller)
+            let named = name.as_str();
+            hidden.has(named) || peer.is_mute_on(named) || snapshot.identity.owns(named, value.as_bytes(), caller)
         };
         parts.headers.iter().filter(owns).map(|(name, _)| name.clone()).collect()
     };
     for name in owned {
         parts.headers.remove(name);
     }
+    pin_target(parts, hidden.query)?;
+    parts.version = Version::HTTP_11;
     forwarded(&mut parts.headers, peer);
     for (index, (name, value)) in snapshot.told(caller).enumerate() {
         let Some(value) = value else { continue };
@@ -195,7 +197,7 @@ fn joined(headers: &HeaderMap) -> Option<String> {
 /// Takes from what comes behind a body whatever says how a message is framed, where it goes, who sends it or how it is to be treated
 /// (RFC 9110 §6.5.1): an upstream may read a trailer as if it had stood in the head.
 pub fn clean_trailers(trailers: &mut HeaderMap, snapshot: Option<&Snapshot>) {
-    const HEAD_ONLY: [&str; 14] = [
+    const HEAD_ONLY: [&str; 12] = [
         "host",
         "content-length",
         "content-type",
@@ -205,16 +207,14 @@ pub fn clean_trailers(trailers: &mut HeaderMap, snapshot: Option<&Snapshot>) {
         "cookie",
         "cache-control",
         "max-forwards",
-        "forwarded",
-        "x-real-ip",
         "range",
         "if-match",
         "if-none-match",
     ];
     let is_head_only = |name: &str, value: &[u8]| {
-        HEAD_ONLY.contains(&name)
+        HEAD_ONLY.iter().any(|own| spelling::same(name, own))
             || headers::ends_at_hop(name.as_bytes())
-            || name.starts_with("x-forwarded-")
+            || is_account(name)
             || snapshot.is_none_or(|snapshot| snapshot.identity.owns(name, value, None))
     };
     let out = trailers.iter().filter(|(name, value)| is_head_only(name.as_str(), value.as_bytes()));
@@ -238,6 +238,24 @@ pub fn clean_response(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_client_only_a_trusted_proxy_tells_and_only_with_dashes() {
+        let about = |secure| About { secure, ..About::default() };
+        let (anybody, trusted, tls) = (Peer::new(&about(false), false), Peer::new(&about(false), true), Peer::new(&about(true), true));
+        for name in ["X-Forwarded-For", "x-forwarded-anything", "x-real-ip", "Forwarded"] {
+            assert!(anybody.is_mute_on(name) && !trusted.is_mute_on(name), "{name}");
+        }
+        for name in ["X_Forwarded_For", "X.Forwarded.For", "x-forwarded!proto", "x_real_ip", "X.Real-Ip"] {
+            assert!(anybody.is_mute_on(name) && trusted.is_mute_on(name), "{name}");
+        }
+        for name in ["Client-Cert", "client_cert", "Client.Cert", "client-cert_chain", "client!cert~chain"] {
+            assert!(tls.is_mute_on(name) && !trusted.is_mute_on(name), "{name}");
+        }
+        for name in ["x-forwarded", "forwarded-for", "x-real-ips", "client-certs", "accept"] {
+            assert!(!anybody.is_mute_on(name) && !tls.is_mute_on(name), "{name}");
+        }
+    }
 
     #[test]
     fn this_hop_is_told_in_the_form_of_the_rfc() {

@@ -250,7 +250,7 @@ impl<'a> Doors<'a> {
             same(name, &value(&forwarded.headers, name).as_ref(), &Some(text).filter(|text| !text.is_empty()))?;
         }
         for (name, _) in &forwarded.headers {
-            let folded = name.to_ascii_lowercase().replace('_', "-");
+            let folded = name.to_ascii_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
             let told_by_us = told.contains_key(&name.to_ascii_lowercase());
             if (folded.starts_with("x-scopegate-") && !told_by_us) || expect.absent.contains(&folded) {
                 return Err(format!("the upstream gets `{name}`"));

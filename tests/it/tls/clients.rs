@@ -62,7 +62,8 @@ async fn a_client_is_who_its_certificate_names() {
             } else {
                 let mut wire = Wire::new(stream);
                 // Of what a client says of certificates and of itself, nothing goes on.
-                let claims = "x-forwarded-client-cert: Hash=1\r\nX_Forwarded_Client_Cert: Hash=1\r\nClient-Cert: :AA==:\r\nclient_cert_chain: x\r\nx-scopegate-id: root\r\n";
+                let claims = "x-forwarded-client-cert: Hash=1\r\nX_Forwarded_Client_Cert: Hash=1\r\nX.Forwarded.Client.Cert: Hash=1\r\n\
+                    Client-Cert: :AA==:\r\nclient_cert_chain: x\r\nClient.Cert: x\r\nclient-cert!chain: x\r\nx-scopegate-id: root\r\n";
                 assert_eq!(get(&mut wire, "/app", claims).await.status, 200);
             }
             let seen = gate.upstream.take();

@@ -81,9 +81,16 @@ async fn both_directions_of_a_stream_flow_at_once_with_trailers_at_both_ends() {
     trailers.insert("grpc-status", "0".parse().unwrap());
     trailers.insert("checksum", "abc".parse().unwrap());
     let mut claims = trailers.clone();
-    for (name, value) in
-        [("x-scopegate-id", "admin"), ("x_scopegate_roles", "admin"), ("x-forwarded-for", "1.1.1.1"), ("authorization", "Basic YQ==")]
-    {
+    for (name, value) in [
+        ("x-scopegate-id", "admin"),
+        ("x_scopegate_roles", "admin"),
+        ("x.scopegate.tenant", "admin"),
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x_forwarded!host", "a.test"),
+        ("x.real.ip", "1.1.1.1"),
+        ("cache_control", "no-store"),
+        ("authorization", "Basic YQ=="),
+    ] {
         claims.insert(name, value.parse().unwrap());
     }
     out.send_trailers(claims).unwrap();

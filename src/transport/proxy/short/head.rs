@@ -2,6 +2,7 @@
 //! `None` for whatever asks for more than one answer to one head: a body, an upgrade, an expectation, a hop's own headers.
 
 use crate::request::{Headers, Values};
+use crate::transport::proxy::forward::is_account;
 
 /// More than real clients send; whoever sends more takes the long way.
 const LINES: usize = 64;
@@ -104,8 +105,7 @@ impl Kind {
             Some(b'c') if is("connection") => Self::Connection,
             Some(b'c') if is("content-length") => Self::Length,
             Some(b'c') if is("cookie") => Self::Cookie,
-            Some(b'f') if is("forwarded") => Self::Account,
-            Some(b'x') if starts("x-forwarded-") || starts("x_forwarded_") || is("x-real-ip") => Self::Account,
+            Some(b'f' | b'x') if is_account(name) => Self::Account,
             Some(b'e') if is("expect") => Self::Hop,
             Some(b'h') if is("http2-settings") => Self::Hop,
             Some(b'k') if is("keep-alive") => Self::Hop,
@@ -155,6 +155,7 @@ mod tests {
             "HTTP2-Settings: a\r\n",
             "Cookie: a=b\r\nCookie: c=d\r\n",
             "X-Forwarded-For: 10.0.0.1\r\n",
+            "X.Forwarded_For: 10.0.0.1\r\n",
             "Forwarded: for=10.0.0.1\r\n",
         ] {
             assert_eq!(read(fields), None, "{fields}");

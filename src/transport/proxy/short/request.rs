@@ -21,14 +21,14 @@ pub fn write(
 ) -> Result<(), Reason> {
     let caller = verdict.decision.caller.as_ref();
     let (_, query) = split_target(head.target.as_bytes());
-    let hidden = Hidden::of(verdict.hidden(snapshot), &head.lines, query.filter(|_| verdict.query));
-    let target = pinned(head.target.as_bytes(), hidden.query)?;
+    let mut hidden = Hidden::of(verdict.hidden(snapshot), &head.lines, query.filter(|_| verdict.query));
+    let target = pinned(head.target.as_bytes(), hidden.query.take())?;
     for part in [head.method, " ", target.as_deref().unwrap_or(head.target), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     for (name, value) in head.lines.iter() {
         let is = |other: &str| name.len() == other.len() && name.eq_ignore_ascii_case(other);
-        let goes = hidden.headers.iter().any(|hidden| is(hidden))
+        let goes = hidden.has(name)
             || (hidden.cookie.is_some() && is("cookie"))
             || trace.is_some_and(|trace| is("traceparent") || (trace.is_root() && is("tracestate")))
             || peer.is_mute_on(name)
