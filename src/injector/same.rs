@@ -11,26 +11,7 @@ use super::sidecar::MODES;
 const FOREIGN_VARIABLES: [&str; 6] = ["AWS_", "AZURE_", "CLOUDSDK_", "DD_", "GOOGLE_", "KUBERNETES_"];
 /// Where the gate and its libraries look for anything: the program, what it reads and writes, the system's own files, authorities to believe.
 /// Others mount tokens of clouds, secrets of a vault and sockets of agents into every container, and all of them elsewhere.
-const OURS: [&str; 17] = [
-    "/bin",
-    "/boot",
-    "/data",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib64",
-    "/opt",
-    "/private",
-    "/proc",
-    "/root",
-    "/sbin",
-    "/sys",
-    "/system",
-    "/usr",
-    "/var/lib/scopegate",
-];
-const AUTHORITIES: &str = "/var/ssl";
+const OURS: &str = "/bin /boot /data /dev /etc /home /lib /lib64 /opt /private /proc /root /sbin /sys /system /usr /var/lib/scopegate /var/ssl";
 
 /// The first field of a container in which it differs.
 pub fn container(have: &Value, want: &Value) -> Option<String> {
@@ -99,7 +80,7 @@ fn is_foreign_mount(mount: &Value) -> bool {
     // Component by component, so that neither `..` nor another beginning leads into them.
     let is_plain = path.has_root() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let touches = |own: &str| path.starts_with(own) || Path::new(own).starts_with(path);
-    is_plain && !OURS.into_iter().chain([AUTHORITIES]).any(touches)
+    is_plain && !OURS.split(' ').any(touches)
 }
 
 /// The same image, or another version of it: injectors of two versions answer while one takes the other's place, and a pod that was kept comes back later.

@@ -111,6 +111,19 @@ fn a_gate_of_another_version_is_a_gate() {
     assert_eq!(webhook.create(&pod), json!({"uid": UID, "allowed": true}));
 }
 
+/// Where the platform gives users, the gate has none until it has, and the one that it got is as good as another.
+#[test]
+fn a_platform_gives_the_user() {
+    let webhook = Webhook::start(&["--user", "platform"]);
+    let mut pod = webhook.admit(&pod(&proxy()));
+    let security = &mut pod["spec"]["initContainers"][0]["securityContext"];
+    assert!(security["runAsUser"].is_null() && security["runAsGroup"].is_null() && security["runAsNonRoot"] == true, "{security}");
+    security["runAsUser"] = json!(1_000_660_000);
+    assert_eq!(webhook.create(&pod), json!({"uid": UID, "allowed": true}));
+    pod["spec"]["initContainers"][0]["securityContext"]["runAsUser"] = json!(0);
+    assert!(webhook.refusal(&pod).contains("its `securityContext` differs"));
+}
+
 /// What a webhook of a cloud's adds to every container: who the workload is.
 fn identified(pod: &Json) -> Json {
     let mut pod = pod.clone();
