@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+
+const MOMENT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub struct Retire {
@@ -16,15 +19,30 @@ pub struct Retire {
 
 impl Retire {
     pub fn run(self) -> Result<bool, String> {
+        let processes = Path::new("/proc");
         let number = match self.pid {
             Some(number) => number,
-            None => one(gates(Path::new("/proc"), std::process::id()))?,
+            None => one(gates(processes, std::process::id()))?,
         };
+        // One that has just been started takes it in a moment; whoever does not would be ended by it.
+        let mut moments = 0..20;
+        while !takes(processes, number) {
+            moments.next().ok_or_else(|| format!("process {number} does not take SIGUSR1; it is no `scopegate serve`"))?;
+            std::thread::sleep(MOMENT);
+        }
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or("`--pid` is the number of a process")?;
         kill_process(pid, Signal::USR1).map_err(|error| format!("process {number} cannot be told: {error}"))?;
         println!("retired");
         Ok(true)
     }
+}
+
+/// Whether it has a handler for SIGUSR1.
+fn takes(processes: &Path, number: u32) -> bool {
+    const USR1: u64 = 1 << 9;
+    let status = fs::read_to_string(processes.join(number.to_string()).join("status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+    caught.is_some_and(|caught| caught & USR1 != 0)
 }
 
 fn one(gates: Vec<u32>) -> Result<u32, String> {
@@ -80,6 +98,21 @@ mod tests {
         assert_eq!(gates(processes.path(), 7), [1]);
         assert_eq!(gates(processes.path(), 9), [9]);
         assert_eq!(gates(processes.path(), 11), [0; 0], "who is not there sees nobody");
+    }
+
+    #[test]
+    fn whoever_would_be_ended_is_not_told() {
+        let processes = tempfile::tempdir().unwrap();
+        for (number, status, is_told) in [
+            ("1", "Name:\tscopegate\nSigCgt:\t0000000100004a07\n", true),
+            ("2", "Name:\tscopegate\nSigCgt:\t0000000100004c07\n", false),
+            ("3", "Name:\tscopegate\nSigIgn:\tffffffffffffffff\n", false),
+        ] {
+            fs::create_dir(processes.path().join(number)).unwrap();
+            fs::write(processes.path().join(number).join("status"), status).unwrap();
+            assert_eq!(takes(processes.path(), number.parse().unwrap()), is_told, "{status}");
+        }
+        assert!(!takes(processes.path(), 4));
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! `scopegate serve`: the doors, until SIGTERM or SIGINT. SIGUSR1 sends the clients away before.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{Config, log};
 use crate::app;
 use crate::config::Input;
 use crate::config::overrides::{self, Overrides};
 use crate::live::reload::Trigger;
+
+/// Longer than anybody waits.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 pub const EXAMPLES: &str = "Examples:
   scopegate serve --config scopegate.yaml
@@ -60,12 +65,13 @@ fn run(input: Input) -> Result<bool, String> {
         let out = out.map_err(|error| format!("standard output cannot be used: {error}"))?;
         let running = app::start(input, out).await.map_err(|faults| faults.join("\n"))?;
         tracing::info!(addresses = ?running.addresses, "serving");
-        let mut retired = None;
+        let mut lame_until = None;
+        let lame_duck = || Instant::now().checked_add(running.lame_duck).unwrap_or_else(|| Instant::now() + CENTURY);
         let is_asked = loop {
             // Clients on kept connections are told by answers first, and then by the end of those.
             let parting = async {
-                match retired {
-                    Some(at) => tokio::time::sleep_until(at + running.lame_duck).await,
+                match lame_until {
+                    Some(end) => tokio::time::sleep_until(end).await,
                     None => std::future::pending().await,
                 }
             };
@@ -73,19 +79,19 @@ fn run(input: Input) -> Result<bool, String> {
                 _ = hangup.recv() => running.reloader.ask(Trigger::Signal),
                 _ = terminate.recv() => break true,
                 _ = interrupt.recv() => break false,
-                _ = retire.recv(), if retired.is_none() => {
+                _ = retire.recv(), if lame_until.is_none() => {
                     running.retire().await;
-                    retired = Some(tokio::time::Instant::now());
+                    lame_until = Some(lame_duck());
                     tracing::info!("retired");
                 }
                 () = parting, if !running.has_parted() => running.part(),
             }
         };
-        if is_asked && retired.is_none() && !running.lame_duck.is_zero() {
+        if is_asked && !running.has_parted() && !running.lame_duck.is_zero() {
             running.retire().await;
             tracing::info!("leaving");
             tokio::select! {
-                () = tokio::time::sleep(running.lame_duck) => {}
+                () = tokio::time::sleep_until(lame_until.unwrap_or_else(lame_duck)) => {}
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }

@@ -84,7 +84,7 @@ pub fn answer(body: &[u8], settings: &Settings) -> Result<Answer, String> {
     };
     let (namespace, pod, dry_run) = (request.namespace(), request.pod(), request.dry_run);
     let body = verdict.write(&request.uid);
-    Ok(Answer { body, namespace, pod, dry_run, outcome, warnings: verdict.warnings })
+    Ok(Answer { body, namespace, pod, dry_run, outcome, warnings: verdict.shown() })
 }
 
 enum Asked {

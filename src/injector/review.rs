@@ -109,6 +109,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// As much of its warnings as anybody is shown.
+    pub fn shown(&self) -> Vec<String> {
+        self.warnings.iter().take(WARNINGS).map(|warning| line(warning, WARNING)).collect()
+    }
+
     pub fn write(&self, uid: &str) -> Vec<u8> {
         let mut response = Map::new();
         let mut say = |key: &str, value: Value| drop(response.insert(key.to_owned(), value));
@@ -123,7 +128,7 @@ impl Verdict {
             say("patch", STANDARD.encode(patch).into());
         }
         if !self.warnings.is_empty() {
-            say("warnings", self.warnings.iter().take(WARNINGS).map(|warning| line(warning, WARNING)).collect());
+            say("warnings", self.shown().into());
         }
         json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string().into_bytes()
     }

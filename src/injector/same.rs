@@ -85,7 +85,21 @@ fn is_foreign_mount(mount: &Value) -> bool {
 
 /// The same image, or another version of it: injectors of two versions answer while one takes the other's place, and a pod that was kept comes back later.
 fn is_image(have: &str, want: &str) -> bool {
-    repository(have) == repository(want)
+    have == want || have.strip_prefix(repository(want)).is_some_and(is_version)
+}
+
+/// `:tag`, `@sha256:digest` or both.
+fn is_version(text: &str) -> bool {
+    let (tag, digest) = text.split_once('@').map_or((text, None), |(tag, digest)| (tag, Some(digest)));
+    let is_tag = |tag: &str| !tag.is_empty() && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    let is_digest = |digest: &str| {
+        digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    };
+    match (tag.strip_prefix(':'), digest) {
+        (Some(tag), digest) => is_tag(tag) && digest.is_none_or(is_digest),
+        (None, Some(digest)) => tag.is_empty() && is_digest(digest),
+        (None, None) => false,
+    }
 }
 
 /// Without tag and digest.
@@ -158,8 +172,8 @@ mod tests {
             ("volumeMounts", json!([token, own])),
             ("volumeMounts", json!([own, {"name": "v", "mountPath": "/vault/secrets"}, {"name": "d", "mountPath": "/var/run/datadog"}])),
             ("image", json!("scopegate:2")),
-            ("image", json!("scopegate:1@sha256:00")),
-            ("image", json!("scopegate@sha256:00")),
+            ("image", json!(format!("scopegate:1@sha256:{}", "0a".repeat(32)))),
+            ("image", json!(format!("scopegate@sha256:{}", "0a".repeat(32)))),
             ("resizePolicy", json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}])),
             ("securityContext", json!({"runAsUser": 65532, "privileged": false, "seLinuxOptions": {"level": "s0:c1,c2"}})),
             ("securityContext", json!({"runAsUser": 65532, "appArmorProfile": {"type": "RuntimeDefault"}})),
@@ -181,6 +195,11 @@ mod tests {
         for (key, value) in [
             ("name", json!("other")),
             ("image", json!("scopegate-2:1")),
+            ("image", json!("scopegate")),
+            ("image", json!("scopegate:")),
+            ("image", json!("scopegate@x/evil:1")),
+            ("image", json!("scopegate@sha256:00")),
+            ("image", json!("scopegate:1/evil:1")),
             ("image", json!("other/scopegate:1")),
             ("image", json!("scopegate:5000/scopegate:1")),
             ("image", json!("")),

@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -32,17 +32,21 @@ use crate::transport::seats::Seats;
 /// The API server takes 3 MiB (`MaxRequestBodyBytes`) and puts little around it.
 const BODY: usize = 3 * 1024 * 1024 + 512 * 1024;
 const TOO_LONG: &str = "a review is not longer than 3.5 MiB";
-/// All that has come of bodies at once, in units: room for hundreds of ordinary pods, or nine of the largest.
-const UNIT: usize = 64 * 1024;
-const UNITS: usize = 512;
-/// All that is read of them at once: what is read takes some sixty times the room, and one of the largest is as much as there is.
-const READ: usize = BODY / UNIT + 1;
+/// As much as most pods are. A review that says so waits for none that is larger or does not say.
+const SMALL: usize = 64 * 1024;
+/// Bodies of each kind that are taken at once: some 32 MiB and 14 MiB. None waits for more once it has begun.
+const SMALLS: usize = 512;
+const LARGES: usize = 4;
+/// Bytes that are read at once: what is read takes some sixty times the room, and one of the largest is as much as there is.
+const READ: usize = BODY + 1;
 /// Of a body, once its head is there; the API server waits for ten seconds unless told otherwise.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// What is read of a body that is refused, so that its sender reads why.
 const DISCARDED: usize = 16 * 1024 * 1024;
-const CONNECTIONS: usize = 1024;
-const STREAMS: u32 = 250;
+const CONNECTIONS: usize = 512;
+const STREAMS: u32 = 64;
+/// What is sent ahead of a body that waits; all of a connection's at once leave room on it for one that does not.
+const AHEAD: u32 = 64 * 1024;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Longer than a Go client keeps an idle connection (90 s): a close that crosses its next request would lose it.
 const HEAD_TIME: Duration = Duration::from_secs(120);
@@ -66,7 +70,8 @@ struct Shared {
     settings: Settings,
     certificates: Arc<Certificates>,
     seats: Seats,
-    bodies: Semaphore,
+    smalls: Semaphore,
+    larges: Semaphore,
     reading: Semaphore,
     tasks: TaskTracker,
     /// Clients shall move on.
@@ -82,8 +87,8 @@ pub fn start(listen: &Address, certificates: Arc<Certificates>, settings: Settin
     let address = listener.address()?;
     let [leaving, drain, closing] = std::array::from_fn(|_| CancellationToken::new());
     let (seats, tasks) = (Seats::new(CONNECTIONS), TaskTracker::new());
-    let (bodies, reading) = (Semaphore::new(UNITS), Semaphore::new(READ));
-    let shared = Arc::new(Shared { settings, certificates, seats, bodies, reading, tasks, leaving, drain });
+    let [smalls, larges, reading] = [SMALLS, LARGES, READ].map(Semaphore::new);
+    let shared = Arc::new(Shared { settings, certificates, seats, smalls, larges, reading, tasks, leaving, drain });
     let own = Arc::clone(&shared);
     let accepting = tokio::spawn(Acceptor::new(listener)?.run("the webhook", closing.clone(), move |accepted| deal(accepted, &own)));
     Ok(Running { address, shared, closing, accepting })
@@ -139,6 +144,8 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>) {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(AHEAD)
+            .initial_connection_window_size(AHEAD * (STREAMS + 1))
             .max_header_list_size(HEAD)
             .keep_alive_interval(PING)
             .serve_connection(io, service);
@@ -193,15 +200,19 @@ async fn review(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
     if length.is_some_and(|length| length > BODY) {
         return refuse(request, StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG).await;
     }
+    let seats = if length.is_some_and(|length| length <= SMALL) { &shared.smalls } else { &shared.larges };
     // Held for as long as the body is.
-    let mut room = Vec::new();
-    let body = match timeout(BODY_TIME, gather(request.into_body(), BODY, Some((&shared.bodies, &mut room)))).await {
-        Ok(Ok(Some(body))) => body,
-        Ok(Ok(None)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
+    let read = async {
+        let seat = seats.acquire().await.ok();
+        gather(request.into_body(), BODY).await.map(|body| (body, seat))
+    };
+    let (body, _seat) = match timeout(BODY_TIME, read).await {
+        Ok(Ok((Some(body), seat))) => (body, seat),
+        Ok(Ok((None, _))) => return problem(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
         Ok(Err(_)) => return problem(StatusCode::BAD_REQUEST, "the body broke off"),
         Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come within ten seconds"),
     };
-    let units = u32::try_from(body.len() / UNIT + 1).unwrap_or(u32::MAX);
+    let units = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let Ok(_turn) = shared.reading.acquire_many(units).await else { return problem(StatusCode::SERVICE_UNAVAILABLE, "the injector ends") };
     match answer(&body, &shared.settings) {
         Ok(answer) => {
@@ -230,26 +241,17 @@ fn log(answer: &Answer) {
 }
 
 async fn refuse(request: Request<Incoming>, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    let _ = timeout(BODY_TIME, gather(request.into_body(), 0, None)).await;
+    let _ = timeout(BODY_TIME, gather(request.into_body(), 0)).await;
     problem(status, message)
 }
 
 /// A body of at most so many bytes; of a longer one nothing, but some of it is taken: bytes that nobody reads would turn the answer into a reset.
-/// Room is taken for what has come, a unit at a time: who announces much and sends nothing has none.
-async fn gather<'a>(
-    mut body: Incoming,
-    most: usize,
-    mut room: Option<(&'a Semaphore, &mut Vec<SemaphorePermit<'a>>)>,
-) -> hyper::Result<Option<Vec<u8>>> {
+async fn gather(mut body: Incoming, most: usize) -> hyper::Result<Option<Vec<u8>>> {
     let (mut gathered, mut taken) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         taken += data.len();
         if taken <= most {
-            while let Some((bodies, held)) = room.as_mut().filter(|(_, held)| held.len() * UNIT < taken) {
-                let Ok(permit) = bodies.acquire().await else { break };
-                held.push(permit);
-            }
             gathered.extend_from_slice(&data);
         } else {
             gathered = Vec::new();

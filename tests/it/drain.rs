@@ -115,7 +115,7 @@ async fn who_is_retired_sends_its_clients_away_and_serves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_retired_does_not_wait_again() {
+async fn whoever_is_retired_waits_for_what_is_left_and_no_more() {
     let stage = Stage::set().await;
     let mut serving = stage.start("lame_duck: 1h\n").await;
     let mut kept = Wire::connect(serving.address("proxy")).await;
@@ -127,6 +127,12 @@ async fn whoever_is_retired_does_not_wait_again() {
     serving.logged("retired").await;
     kept.send(ASK).await;
     assert_eq!(kept.reply(false).await.header("connection").as_deref(), Some("close"));
+    // An hour of it is left: as at any SIGTERM, a second one ends it.
+    serving.signal("TERM");
+    serving.logged("leaving").await;
+    let mut fresh = Wire::connect(serving.address("proxy")).await;
+    fresh.send(ASK).await;
+    assert_eq!(fresh.reply(false).await.status, 200);
     serving.signal("TERM");
     assert_eq!(tokio::time::timeout(DEADLINE, serving.end()).await, Ok(0));
 }

@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $own := index . 1 -}}
 {{- range $key, $_ := index . 2 -}}
 {{- if hasKey $own $key -}}
-{{- fail (printf "%s: has `%s`, which the chart writes" (index $ 0) $key) -}}
+{{- fail (printf "%s: has `%s`, which is there already" (index $ 0) $key) -}}
 {{- end -}}
 {{- end -}}
 {{- with merge (dict) $own (index . 2 | default dict) -}}

@@ -232,6 +232,37 @@ fn who_announces_much_and_sends_nothing_is_in_nobodys_way() {
     drop(waiting);
 }
 
+/// Several large ones at once, a piece of each in turn: none waits for another's rest, and an ordinary one for none of them.
+#[test]
+fn large_reviews_come_to_their_end_beside_each_other_and_small_ones_pass_them() {
+    let webhook = Webhook::start(&[]);
+    let large = with(&pod(&proxy()), &[("/metadata/annotations/example.com~1note", json!("x".repeat(1_000_000)))]);
+    let bytes = post().body(review(&large).to_string().as_bytes()).bytes();
+    let (start, rest) = bytes.split_at(10_000);
+    let mut connections: Vec<_> = (0..8).map(|_| webhook.connect()).collect();
+    for connection in &mut connections {
+        connection.write_all(start).unwrap();
+    }
+    serves(&mut webhook.connect());
+    for connection in &mut connections {
+        connection.write_all(rest).unwrap();
+        let answer = Message::read(&mut BufReader::new(connection), |_| true).unwrap().unwrap();
+        assert_eq!((answer.word(1), &response(&answer.text())["allowed"]), ("200", &json!(true)));
+    }
+}
+
+#[test]
+fn what_is_said_of_a_pod_is_bounded_in_the_log_too() {
+    let webhook = Webhook::start(&[]);
+    let port = json!([{"containerPort": 3000}]);
+    let many: Vec<_> = (0..1000).map(|number| json!({"name": format!("{number}-{}", "x".repeat(50)), "image": "x:1", "ports": port})).collect();
+    let response = webhook.create(&with(&pod(&proxy()), &[("/spec/containers", json!(many))]));
+    assert_eq!(response["warnings"].as_array().unwrap().len(), 12);
+    serves(&mut webhook.connect());
+    let log = webhook.process.said();
+    assert!(log.contains("declares port 3000") && log.len() < 20_000, "{}", log.len());
+}
+
 #[test]
 fn who_says_nothing_is_let_go_and_who_stops_in_the_middle_is_told() {
     let webhook = Webhook::start(&[]);
